@@ -1,0 +1,39 @@
+//! The one error type of the crate.
+
+/// What can go wrong with an architecture, its weights or a rewrite.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The architecture is not a valid network.
+    #[error("invalid architecture: {0}")]
+    Architecture(String),
+    /// The weights do not fit the architecture.
+    #[error("invalid weights: {0}")]
+    Weights(String),
+    /// A rewrite was asked for at a place where it does not apply.
+    #[error("{morphism} does not apply at {site}: {reason}")]
+    Site {
+        /// The morphism's name.
+        morphism: String,
+        /// The place.
+        site: String,
+        /// Why.
+        reason: String,
+    },
+    /// A tensor operation failed.
+    #[error("tensor operation failed: {0}")]
+    Candle(#[from] candle_core::Error),
+    /// JSON could not be read.
+    #[error("invalid JSON: {0}")]
+    Json(#[from] serde_json::Error),
+    /// A file could not be read or written.
+    #[error("{path}: {source}")]
+    Io {
+        /// The file.
+        path: std::path::PathBuf,
+        /// The system's answer.
+        source: std::io::Error,
+    },
+}
+
+/// The crate's result type.
+pub type Result<T> = std::result::Result<T, Error>;

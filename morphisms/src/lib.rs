@@ -1,0 +1,3 @@
+//! Function-preserving rewrites of convolutional networks.
+mod error;
+pub use error::{Error, Result};
