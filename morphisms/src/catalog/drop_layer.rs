@@ -1,0 +1,116 @@
+//! Removes a convolution, with the batch norm and the ReLU that only it feeds.
+//!
+//! ```text
+//! x ──► conv ──► batch norm ──► relu ──► readers     becomes     x ──► readers
+//! ```
+//!
+//! It applies where the block keeps the shape of its input. Elsken et al., LEMONADE, ICLR 2019, section 3.2: "remove
+//! a layer".
+
+use crate::Result;
+use crate::architecture::{Architecture, Node};
+use crate::inheritance::Inheritance;
+use crate::layer::{Layer, LayerId};
+use crate::morphism::{Morphism, Promise, Rewrite, Site, no_site};
+
+/// See the [module](self) text. A site is the convolution.
+pub struct DropLayer;
+
+impl Morphism for DropLayer {
+    fn name(&self) -> &'static str {
+        "drop_layer"
+    }
+
+    fn summary(&self) -> &'static str {
+        "removes a convolution with its batch norm and ReLU, where that keeps the shape"
+    }
+
+    fn promise(&self) -> Promise {
+        Promise::Approximate
+    }
+
+    fn sites(&self, architecture: &Architecture) -> Vec<Site> {
+        let is_site = |node: &&Node| {
+            let conv = matches!(node.layer, Layer::Conv(_)) && node.shape == architecture.input_shape(node);
+            conv && rewritten(architecture, node.id).is_ok()
+        };
+        architecture.nodes().filter(is_site).map(|node| Site::new(&[node.id], 0)).collect()
+    }
+
+    fn rewrite(&self, architecture: &Architecture, site: &Site, _seed: u64) -> Result<Rewrite> {
+        let (&[conv], true) = (site.layers.as_slice(), self.sites(architecture).contains(site)) else {
+            return Err(no_site(self, site, "expected a convolution that keeps its input's shape"));
+        };
+        let child = rewritten(architecture, conv)?;
+        let inheritance = Inheritance::keep(architecture, &child);
+        Ok(Rewrite { architecture: child, inheritance })
+    }
+}
+
+fn rewritten(architecture: &Architecture, conv: LayerId) -> Result<Architecture> {
+    let mut draft = architecture.draft();
+    let block = block(architecture, conv);
+    let input = architecture.node(conv).inputs[0];
+    for &layer in block.iter().rev() {
+        draft.bypass(layer);
+    }
+    // A mix of a tensor with itself is that tensor.
+    let end = *block.last().expect("the convolution itself");
+    for (reader, _) in architecture.consumers(end) {
+        let node = architecture.node(reader);
+        let same = node.inputs.iter().all(|&id| id == end || id == input);
+        if matches!(node.layer, Layer::Mix) && same {
+            draft.bypass(reader);
+        }
+    }
+    draft.build()
+}
+
+/// The convolution and what only it feeds: a batch norm, a ReLU.
+fn block(architecture: &Architecture, conv: LayerId) -> Vec<LayerId> {
+    let mut block = vec![conv];
+    let next = |id: LayerId| architecture.only_consumer(id);
+    if let Some(node) = next(conv).filter(|node| matches!(node.layer, Layer::BatchNorm { .. })) {
+        block.push(node.id);
+    }
+    if let Some(node) = next(block[block.len() - 1]).filter(|node| matches!(node.layer, Layer::Relu)) {
+        block.push(node.id);
+    }
+    block
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::architecture::Draft;
+    use crate::layer::{Conv, Shape};
+
+    #[test]
+    fn the_whole_block_goes() {
+        let mut draft = Draft::new(Shape::map(1, 8, 8));
+        let a = draft.conv_bn_relu(draft.input(), Conv::same(4, 3));
+        let b = draft.conv_bn_relu(a, Conv::same(4, 3));
+        let mix = draft.push(Layer::Mix, &[b, a]);
+        draft.head(mix, 2);
+        let parent = draft.build().unwrap();
+        let sites = DropLayer.sites(&parent);
+        assert_eq!(sites.len(), 1);
+        let child = DropLayer.rewrite(&parent, &sites[0], 0).unwrap().architecture;
+        assert_eq!(
+            child.nodes().len(),
+            parent.nodes().len() - 4,
+            "convolution, batch norm, ReLU and the idle mix"
+        );
+    }
+
+    #[test]
+    fn it_does_not_apply_where_the_shape_changes() {
+        let mut draft = Draft::new(Shape::map(1, 8, 8));
+        let a = draft.conv_bn_relu(draft.input(), Conv::same(4, 3));
+        let b = draft.conv_bn_relu(a, Conv::same(8, 3));
+        draft.head(b, 2);
+        let parent = draft.build().unwrap();
+        assert!(DropLayer.sites(&parent).is_empty());
+        assert!(DropLayer.rewrite(&parent, &Site::new(&[LayerId(1)], 0), 0).is_err());
+    }
+}

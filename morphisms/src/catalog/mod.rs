@@ -1,0 +1,48 @@
+//! The catalogue: one morphism a file. A new one is added to [`all`], and the contract tests find it there.
+
+mod deepen;
+mod drop_layer;
+mod drop_skip;
+mod prune;
+mod separate;
+mod skip_add;
+mod skip_concat;
+mod widen;
+
+pub use deepen::Deepen;
+pub use drop_layer::DropLayer;
+pub use drop_skip::DropSkip;
+pub use prune::Prune;
+pub use separate::Separate;
+pub use skip_add::SkipAdd;
+pub use skip_concat::SkipConcat;
+pub use widen::Widen;
+
+use crate::morphism::Morphism;
+
+/// Every morphism of the catalogue, in a fixed order.
+pub fn all() -> &'static [&'static dyn Morphism] {
+    &[&Deepen, &Widen, &SkipConcat, &SkipAdd, &DropLayer, &DropSkip, &Prune, &Separate]
+}
+
+/// The morphism with this name.
+pub fn named(name: &str) -> Option<&'static dyn Morphism> {
+    all().iter().copied().find(|morphism| morphism.name() == name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_unique_and_found() {
+        for morphism in all() {
+            assert_eq!(named(morphism.name()).map(|found| found.summary()), Some(morphism.summary()));
+        }
+        let mut names: Vec<_> = all().iter().map(|morphism| morphism.name()).collect();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), all().len());
+        assert!(named("no such morphism").is_none());
+    }
+}

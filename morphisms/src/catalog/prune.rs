@@ -1,0 +1,92 @@
+//! Removes the channels of a group that matter least.
+//!
+//! ```text
+//! ──► conv 3x3, 16 ──► ... ──► readers     becomes     ──► conv 3x3, 12 ──► ... ──► readers
+//! ```
+//!
+//! The channels with the largest norms stay, see [`Selection`](crate::Selection). Elsken et al., LEMONADE, ICLR 2019,
+//! section 3.2: "remove channels".
+
+use crate::Result;
+use crate::architecture::Architecture;
+use crate::channels::{ChannelGroup, Channels};
+use crate::morphism::{Morphism, Promise, Rewrite, Site, no_site};
+use crate::resize::{Resize, group_at, resize};
+
+/// See the [module](self) text. A site is the layer that names the group and the number of channels kept, a half or
+/// three quarters.
+pub struct Prune;
+
+impl Morphism for Prune {
+    fn name(&self) -> &'static str {
+        "prune"
+    }
+
+    fn summary(&self) -> &'static str {
+        "removes a quarter or a half of a group's channels, those of the smallest norms"
+    }
+
+    fn promise(&self) -> Promise {
+        Promise::Approximate
+    }
+
+    fn sites(&self, architecture: &Architecture) -> Vec<Site> {
+        let keeps = |group: &ChannelGroup| {
+            let size = group.channels / group.blocks;
+            let mut keeps = vec![size - size / 2, size - size / 4];
+            keeps.retain(|&keep| keep < size);
+            keeps.dedup();
+            let blocks = group.blocks;
+            keeps.into_iter().map(move |keep| keep * blocks)
+        };
+        let groups = Channels::of(architecture).groups;
+        groups.iter().flat_map(|group| keeps(group).map(|keep| Site::new(&[group.name()], keep))).collect()
+    }
+
+    fn rewrite(&self, architecture: &Architecture, site: &Site, _seed: u64) -> Result<Rewrite> {
+        let channels = Channels::of(architecture);
+        let place = group_at(&channels, site.layers.first())?;
+        let group = &channels.groups[place];
+        if site.amount == 0 || site.amount >= group.channels || site.amount % group.blocks != 0 {
+            let expected =
+                format!("expected a multiple of {} below {} channels", group.blocks, group.channels);
+            return Err(no_site(self, site, expected));
+        }
+        resize(architecture, &channels, place, &Resize::Keep(site.amount))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use candle_core::{DType, Device, Tensor};
+
+    use super::*;
+    use crate::architecture::{Draft, ParamKey};
+    use crate::layer::{Conv, LayerId, Role, Shape};
+    use crate::network::Network;
+
+    #[test]
+    fn the_channels_with_the_largest_scales_stay() {
+        let mut draft = Draft::new(Shape::map(1, 4, 4));
+        let relu = draft.conv_bn_relu(draft.input(), Conv::same(4, 3));
+        draft.head(relu, 2);
+        let parent = Network::init(draft.build().unwrap(), 3, DType::F64, &Device::Cpu).unwrap();
+        let mut weights = parent.weights().clone();
+        let gamma = ParamKey::new(LayerId(2), Role::Gamma);
+        weights.insert(gamma, Tensor::new(&[1e-9f64, 2.0, 1e-9, 1.0], &Device::Cpu).unwrap());
+        let parent = Network::new(parent.architecture().clone(), weights).unwrap();
+        let rewrite = Prune.rewrite(parent.architecture(), &Site::new(&[LayerId(1)], 2), 0).unwrap();
+        let child = parent.child(&rewrite, None).unwrap();
+        assert_eq!(child.weights().get(gamma).unwrap().to_vec1::<f64>().unwrap(), [2.0, 1.0]);
+    }
+
+    #[test]
+    fn it_does_not_apply_to_a_single_channel() {
+        let mut draft = Draft::new(Shape::map(1, 4, 4));
+        let relu = draft.conv_bn_relu(draft.input(), Conv::same(1, 3));
+        draft.head(relu, 2);
+        let parent = draft.build().unwrap();
+        assert!(Prune.sites(&parent).is_empty());
+        assert!(Prune.rewrite(&parent, &Site::new(&[LayerId(1)], 1), 0).is_err());
+    }
+}

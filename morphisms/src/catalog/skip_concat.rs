@@ -1,0 +1,140 @@
+//! Adds a concatenation skip.
+//!
+//! ```text
+//! a ──► ... ──► x ──► conv     becomes     a ──► ... ──► x ──► concat ──► conv
+//!                                          └────────────────────►┘
+//! ```
+//!
+//! The convolution, or linear layer, that reads the concatenation starts with zero weights for the new channels:
+//! `[W 0] [x; a] = W x`. They sit on that one edge, so no other reader of x changes. Elsken et al., LEMONADE, ICLR
+//! 2019, section 3.1.
+
+use crate::Result;
+use crate::architecture::{Architecture, Node, ParamKey};
+use crate::inheritance::{Inheritance, Source};
+use crate::layer::{Layer, LayerId, Role};
+use crate::morphism::{Morphism, Promise, Rewrite, Site, no_site};
+
+/// See the [module](self) text. A site is the layer a and the layer that reads the concatenation.
+pub struct SkipConcat;
+
+/// Whether a skip may start at a layer: where a block ends, not inside of convolution, batch norm, ReLU.
+pub(super) fn starts_skip(node: &Node) -> bool {
+    !matches!(node.layer, Layer::Conv(_) | Layer::BatchNorm { .. } | Layer::Linear { .. })
+}
+
+impl Morphism for SkipConcat {
+    fn name(&self) -> &'static str {
+        "skip_concat"
+    }
+
+    fn summary(&self) -> &'static str {
+        "feeds an earlier tensor to a convolution or linear layer, by concatenation"
+    }
+
+    fn promise(&self) -> Promise {
+        Promise::Exact
+    }
+
+    fn sites(&self, architecture: &Architecture) -> Vec<Site> {
+        let mut sites = Vec::new();
+        for reader in architecture.nodes().filter(|node| is_dense(&node.layer)) {
+            let x = architecture.node(reader.inputs[0]);
+            let later = architecture.descendants(reader.id);
+            let already = |id| x.id == id || (matches!(x.layer, Layer::Concat) && x.inputs.contains(&id));
+            for from in architecture.nodes() {
+                let fits = starts_skip(from) && from.shape.same_space(&x.shape);
+                if fits && !already(from.id) && !later.contains(&from.id) {
+                    sites.push(Site::new(&[from.id, reader.id], 0));
+                }
+            }
+        }
+        sites
+    }
+
+    fn rewrite(&self, architecture: &Architecture, site: &Site, _seed: u64) -> Result<Rewrite> {
+        let (&[from, reader], true) = (site.layers.as_slice(), self.sites(architecture).contains(site))
+        else {
+            return Err(no_site(
+                self,
+                site,
+                "expected an earlier tensor of the size that a dense layer reads",
+            ));
+        };
+        let x = architecture.node(reader).inputs[0];
+        let mut draft = architecture.draft();
+        join(architecture, &mut draft, x, from, reader);
+        let child = draft.build()?;
+        let mut inheritance = Inheritance::keep(architecture, &child);
+        let key = ParamKey::new(reader, Role::Weight);
+        let mut shape = architecture.parameters()[&key].clone();
+        shape[1] = architecture.shape(from).channels();
+        let zeros = Source::Constant { shape, value: 0.0 };
+        inheritance.change(key, |weight| Source::Join { of: vec![weight, zeros], axis: 1 });
+        Ok(Rewrite { architecture: child, inheritance })
+    }
+}
+
+/// Lets `reader` read x and `from`; a concatenation that nobody else reads is extended.
+fn join(architecture: &Architecture, draft: &mut crate::Draft, x: LayerId, from: LayerId, reader: LayerId) {
+    let own = matches!(architecture.node(x).layer, Layer::Concat) && architecture.only_consumer(x).is_some();
+    if own {
+        draft.inputs_mut(x).into_iter().for_each(|inputs| inputs.push(from));
+    } else {
+        let concat = draft.push(Layer::Concat, &[x, from]);
+        draft.inputs_mut(reader).into_iter().for_each(|inputs| inputs[0] = concat);
+    }
+}
+
+fn is_dense(layer: &Layer) -> bool {
+    match layer {
+        Layer::Conv(conv) => conv.groups == 1,
+        Layer::Linear { .. } => true,
+        Layer::Input
+        | Layer::BatchNorm { .. }
+        | Layer::Relu
+        | Layer::Pool { .. }
+        | Layer::GlobalAveragePool
+        | Layer::Add
+        | Layer::Mix
+        | Layer::Concat
+        | Layer::Flatten => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::architecture::Draft;
+    use crate::layer::{Conv, Shape};
+
+    #[test]
+    fn the_reader_gets_more_channels_and_others_do_not() {
+        let mut draft = Draft::new(Shape::map(1, 8, 8));
+        let a = draft.conv_bn_relu(draft.input(), Conv::same(4, 3));
+        let b = draft.conv_bn_relu(a, Conv::same(6, 3));
+        let c = draft.push(Layer::Conv(Conv::same(5, 3)), &[b]);
+        let d = draft.push(Layer::Conv(Conv::same(5, 1)), &[b]);
+        let sum = draft.push(Layer::Add, &[c, d]);
+        draft.head(sum, 2);
+        let parent = draft.build().unwrap();
+        let rewrite = SkipConcat.rewrite(&parent, &Site::new(&[a, c], 0), 0).unwrap();
+        let parameters = rewrite.architecture.parameters();
+        assert_eq!(parameters[&ParamKey::new(c, Role::Weight)], [5, 10, 3, 3]);
+        assert_eq!(parameters[&ParamKey::new(d, Role::Weight)], [5, 6, 1, 1]);
+    }
+
+    #[test]
+    fn it_does_not_apply_across_sizes_or_backwards() {
+        let mut draft = Draft::new(Shape::map(1, 8, 8));
+        let a = draft.conv_bn_relu(draft.input(), Conv::same(4, 3));
+        let pooled = draft.max_pool(a, 2);
+        let conv = draft.push(Layer::Conv(Conv::same(4, 3)), &[pooled]);
+        let relu = draft.push(Layer::Relu, &[conv]);
+        draft.head(relu, 2);
+        let parent = draft.build().unwrap();
+        for from in [a, relu] {
+            assert!(SkipConcat.rewrite(&parent, &Site::new(&[from, conv], 0), 0).is_err());
+        }
+    }
+}

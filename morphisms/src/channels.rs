@@ -1,0 +1,270 @@
+//! Channel groups: the channels that must change together.
+//!
+//! Widening or pruning a convolution changes the tensor it makes, and with it every layer that works on that tensor
+//! channel by channel, whatever is added to it, and the kernels that read it. These ties are computed here once, so
+//! that the morphisms need not know the layers in between. The idea is that of dependency graphs in structured
+//! pruning (Fang et al., "DepGraph", CVPR 2023).
+
+use std::collections::BTreeMap;
+
+use crate::architecture::{Architecture, Node};
+use crate::layer::{Conv, Layer, LayerId};
+
+/// A stretch of a tensor's channel axis that belongs to one group: `repeat` slices for each of its channels, the
+/// slices of a channel side by side.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Segment {
+    /// Place in [`Channels::groups`]; none if the channels cannot change.
+    pub group: Option<usize>,
+    /// Channels of the group.
+    pub channels: usize,
+    /// Slices a channel: the multiplier of depthwise convolutions, height times width behind a flatten.
+    pub repeat: usize,
+}
+
+impl Segment {
+    /// Slices.
+    pub fn len(&self) -> usize {
+        self.channels * self.repeat
+    }
+
+    /// Whether there are none; never in a valid architecture.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+/// How a layer's parameters hang on a group.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Tie {
+    /// A convolution or linear layer makes the channels: axis 0 of its weight and bias.
+    Makes,
+    /// A batch norm or depthwise convolution works channel by channel: axis 0 of all its parameters.
+    Follows,
+    /// A convolution or linear layer reads the channels: axis 1 of its weight.
+    Reads,
+    /// A grouped convolution reads the channels: axis 1 of its weight lists those of one block.
+    ReadsInBlocks {
+        /// Its groups.
+        blocks: usize,
+    },
+}
+
+/// Channels that change together.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ChannelGroup {
+    /// How many.
+    pub channels: usize,
+    /// Blocks of equally many channels that must change alike, because of grouped convolutions; 1: none.
+    pub blocks: usize,
+    /// The layers whose parameters hang on the group, in the order of their ids.
+    pub ties: Vec<(LayerId, Tie)>,
+}
+
+impl ChannelGroup {
+    /// The first layer that makes the channels; it names the group.
+    pub fn name(&self) -> LayerId {
+        self.ties.iter().find(|(_, tie)| *tie == Tie::Makes).map_or(LayerId(0), |&(layer, _)| layer)
+    }
+}
+
+/// The channel groups of an architecture.
+#[derive(Debug, Clone)]
+pub struct Channels {
+    /// The groups that can change, in the order of their names. Those that touch the image or the logits cannot,
+    /// nor can those whose ties do not line up.
+    pub groups: Vec<ChannelGroup>,
+    layouts: BTreeMap<LayerId, Vec<Segment>>,
+}
+
+impl Channels {
+    /// Computes the groups.
+    pub fn of(architecture: &Architecture) -> Self {
+        let mut ties = Ties::default();
+        for node in architecture.nodes() {
+            ties.visit(architecture, node);
+        }
+        for segment in ties.layouts[&architecture.output()].clone() {
+            ties.freeze(segment.set);
+        }
+        ties.finish()
+    }
+
+    /// The channel axis of a layer's output, segment by segment.
+    pub fn layout(&self, layer: LayerId) -> &[Segment] {
+        &self.layouts[&layer]
+    }
+
+    /// The group that layer `name` names.
+    pub fn named(&self, name: LayerId) -> Option<usize> {
+        self.groups.iter().position(|group| group.name() == name)
+    }
+}
+
+/// A segment before sets are joined and numbered.
+#[derive(Debug, Clone, Copy)]
+struct Open {
+    set: usize,
+    channels: usize,
+    repeat: usize,
+}
+
+#[derive(Debug, Clone)]
+struct Set {
+    parent: usize,
+    channels: usize,
+    blocks: usize,
+    frozen: bool,
+    ties: Vec<(LayerId, Tie)>,
+}
+
+/// Sets of tied channels, joined as the layers are visited (union-find).
+#[derive(Debug, Default)]
+struct Ties {
+    sets: Vec<Set>,
+    layouts: BTreeMap<LayerId, Vec<Open>>,
+}
+
+impl Ties {
+    fn visit(&mut self, architecture: &Architecture, node: &Node) {
+        let inputs: Vec<Vec<Open>> = node.inputs.iter().map(|input| self.layouts[input].clone()).collect();
+        let layout = match &node.layer {
+            Layer::Input => {
+                let made = self.make(node, node.shape.channels());
+                self.freeze(made.set);
+                self.sets[made.set].ties.clear();
+                vec![made]
+            }
+            Layer::Conv(conv) => self.conv(node, conv, &inputs[0], architecture.input_shape(node).channels()),
+            Layer::Linear { out_features, .. } => {
+                self.tie(&inputs[0], node, Tie::Reads);
+                vec![self.make(node, *out_features)]
+            }
+            Layer::BatchNorm { .. } => {
+                self.tie(&inputs[0], node, Tie::Follows);
+                inputs[0].clone()
+            }
+            Layer::Relu | Layer::Pool { .. } | Layer::GlobalAveragePool => inputs[0].clone(),
+            Layer::Flatten => {
+                let (height, width) = architecture.input_shape(node).spatial();
+                repeated(&inputs[0], height * width)
+            }
+            Layer::Add | Layer::Mix => {
+                inputs[1..].iter().for_each(|other| self.align(&inputs[0], other));
+                inputs[0].clone()
+            }
+            Layer::Concat => inputs.concat(),
+        };
+        self.layouts.insert(node.id, layout);
+    }
+
+    fn conv(&mut self, node: &Node, conv: &Conv, input: &[Open], in_channels: usize) -> Vec<Open> {
+        if conv.is_depthwise(in_channels) {
+            self.tie(input, node, Tie::Follows);
+            return repeated(input, conv.out_channels / in_channels);
+        }
+        let made = self.make(node, conv.out_channels);
+        if conv.groups == 1 {
+            self.tie(input, node, Tie::Reads);
+            return vec![made];
+        }
+        self.need_blocks(made.set, conv.groups);
+        match input {
+            [Open { set, repeat: 1, .. }] => {
+                self.need_blocks(*set, conv.groups);
+                self.tie(input, node, Tie::ReadsInBlocks { blocks: conv.groups });
+            }
+            // The blocks of the convolution cut across channels of several origins.
+            pieces => pieces.iter().for_each(|piece| self.freeze(piece.set)),
+        }
+        vec![made]
+    }
+
+    fn make(&mut self, node: &Node, channels: usize) -> Open {
+        let set = self.sets.len();
+        let ties = vec![(node.id, Tie::Makes)];
+        self.sets.push(Set { parent: set, channels, blocks: 1, frozen: false, ties });
+        Open { set, channels, repeat: 1 }
+    }
+
+    fn tie(&mut self, layout: &[Open], node: &Node, tie: Tie) {
+        for segment in layout {
+            let root = self.root(segment.set);
+            self.sets[root].ties.push((node.id, tie));
+        }
+    }
+
+    fn freeze(&mut self, set: usize) {
+        let root = self.root(set);
+        self.sets[root].frozen = true;
+    }
+
+    fn need_blocks(&mut self, set: usize, blocks: usize) {
+        let root = self.root(set);
+        self.sets[root].blocks = least_common_multiple(self.sets[root].blocks, blocks);
+    }
+
+    /// Ties two tensors channel by channel. Where their segments do not line up, nothing of them can change.
+    fn align(&mut self, a: &[Open], b: &[Open]) {
+        let alike = |(a, b): (&Open, &Open)| (a.channels, a.repeat) == (b.channels, b.repeat);
+        if a.len() == b.len() && a.iter().zip(b).all(alike) {
+            a.iter().zip(b).for_each(|(a, b)| self.join(a.set, b.set));
+        } else {
+            a.iter().chain(b).for_each(|segment| self.freeze(segment.set));
+        }
+    }
+
+    fn root(&self, mut set: usize) -> usize {
+        while self.sets[set].parent != set {
+            set = self.sets[set].parent;
+        }
+        set
+    }
+
+    fn join(&mut self, a: usize, b: usize) {
+        let (a, b) = (self.root(a), self.root(b));
+        if a == b {
+            return;
+        }
+        let other = self.sets[b].clone();
+        self.sets[b].parent = a;
+        let set = &mut self.sets[a];
+        set.ties.extend(other.ties);
+        set.frozen |= other.frozen;
+        set.blocks = least_common_multiple(set.blocks, other.blocks);
+    }
+
+    fn finish(mut self) -> Channels {
+        for set in &mut self.sets {
+            set.ties.sort_unstable();
+            set.ties.dedup();
+        }
+        let free = |set: &usize| self.sets[*set].parent == *set && !self.sets[*set].frozen;
+        let mut roots: Vec<usize> = (0..self.sets.len()).filter(free).collect();
+        let group = |set: &usize| {
+            let Set { channels, blocks, ties, .. } = self.sets[*set].clone();
+            ChannelGroup { channels, blocks, ties }
+        };
+        roots.sort_by_key(|set| group(set).name());
+        let segment = |open: &Open| Segment {
+            group: roots.iter().position(|&root| root == self.root(open.set)),
+            channels: open.channels,
+            repeat: open.repeat,
+        };
+        let layouts =
+            self.layouts.iter().map(|(&id, layout)| (id, layout.iter().map(segment).collect())).collect();
+        Channels { groups: roots.iter().map(group).collect(), layouts }
+    }
+}
+
+fn repeated(layout: &[Open], times: usize) -> Vec<Open> {
+    layout.iter().map(|segment| Open { repeat: segment.repeat * times, ..*segment }).collect()
+}
+
+fn least_common_multiple(a: usize, b: usize) -> usize {
+    let (mut x, mut y) = (a, b);
+    while y > 0 {
+        (x, y) = (y, x % y);
+    }
+    a / x * b
+}

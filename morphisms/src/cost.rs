@@ -1,0 +1,59 @@
+//! What an architecture costs, counted without weights.
+
+use crate::architecture::{Architecture, Node};
+use crate::layer::{Layer, LayerId, Role};
+
+/// Bytes of an activation number in deployment, f32.
+const BYTES: u64 = 4;
+
+impl Architecture {
+    /// Trained parameters: kernels, matrices, biases, batch norm scales and shifts, mixing factors. Running
+    /// statistics are not counted.
+    pub fn parameter_count(&self) -> u64 {
+        let trained = self.parameters().into_iter().filter(|(key, _)| key.role.is_trained());
+        trained.map(|(_, shape)| shape.iter().map(|&size| size as u64).product::<u64>()).sum()
+    }
+
+    /// Trained parameters of one layer.
+    pub fn layer_parameter_count(&self, node: &Node) -> u64 {
+        let of = |(role, shape): (Role, Vec<usize>)| match role.is_trained() {
+            true => shape.iter().map(|&size| size as u64).product(),
+            false => 0,
+        };
+        node.layer.parameters(self.input_shape(node).channels()).into_iter().map(of).sum()
+    }
+
+    /// Multiply-adds of convolutions and linear layers for one image.
+    pub fn macs(&self) -> u64 {
+        self.nodes().map(|node| node.layer.macs(&self.input_shape(node), &node.shape)).sum()
+    }
+
+    /// Peak bytes of live activations while one image is classified in f32, layer by layer in topological order.
+    ///
+    /// A tensor lives from the layer that makes it to the last one that reads it. Batch norm, ReLU and flatten
+    /// work in place when nobody else reads their input later, as deployed networks do.
+    pub fn activation_memory(&self) -> u64 {
+        let position: std::collections::BTreeMap<LayerId, usize> =
+            self.nodes().enumerate().map(|(place, node)| (node.id, place)).collect();
+        let last_use = |id: LayerId| {
+            self.consumers(id).iter().map(|(reader, _)| position[reader]).max().unwrap_or(usize::MAX)
+        };
+        let (mut live, mut peak) = (0u64, 0u64);
+        for (place, node) in self.nodes().enumerate() {
+            let mut inputs = node.inputs.clone();
+            inputs.sort_unstable();
+            inputs.dedup();
+            let freed: u64 = inputs
+                .iter()
+                .filter(|&&input| last_use(input) == place)
+                .map(|&input| self.shape(input).elements() as u64)
+                .sum();
+            let made = node.shape.elements() as u64;
+            let in_place =
+                matches!(node.layer, Layer::BatchNorm { .. } | Layer::Relu | Layer::Flatten) && freed > 0;
+            peak = peak.max(if in_place { live } else { live + made });
+            live = live + made - freed;
+        }
+        peak * BYTES
+    }
+}

@@ -1,0 +1,180 @@
+//! The forward pass of an architecture.
+
+use std::collections::BTreeMap;
+
+use candle_convnet as ops;
+use candle_core::{Result, Tensor};
+
+use crate::architecture::{Architecture, Node, ParamKey};
+use crate::layer::{Conv, Layer, LayerId, PoolKind, Role, Window};
+
+/// Which statistics a batch norm uses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// The running ones: the function that is deployed.
+    Eval,
+    /// Those of the batch, which are handed out for the running ones.
+    Train,
+}
+
+/// Statistics of one channel axis over a batch.
+#[derive(Debug, Clone)]
+pub struct BatchStatistics {
+    /// Mean, `[channels]`.
+    pub mean: Tensor,
+    /// Biased variance, `[channels]`.
+    pub variance: Tensor,
+    /// Numbers a channel: batch x height x width.
+    pub count: usize,
+}
+
+/// What a forward pass yields.
+#[derive(Debug)]
+pub struct Pass {
+    /// `[batch, classes]`.
+    pub logits: Tensor,
+    /// In training mode, the batch statistics each batch norm saw.
+    pub statistics: BTreeMap<LayerId, BatchStatistics>,
+}
+
+/// Runs `images`, `[batch, channels, height, width]`, through the architecture; `param` looks up its parameters, so
+/// that plain tensors and candle variables serve alike.
+///
+/// # Errors
+/// When a tensor operation fails, shapes of images and parameters included.
+pub fn forward<'a>(
+    architecture: &Architecture,
+    param: &dyn Fn(ParamKey) -> Result<&'a Tensor>,
+    images: &Tensor,
+    mode: Mode,
+) -> Result<Pass> {
+    let mut run = Run::new(architecture, param, mode);
+    run.until(images, architecture.output())?;
+    let logits = run.take(architecture.output())?;
+    Ok(Pass { logits, statistics: run.statistics })
+}
+
+/// The output of one layer, `[batch, ...]`, in evaluation mode.
+///
+/// # Errors
+/// As [`forward`].
+pub fn activation<'a>(
+    architecture: &Architecture,
+    param: &dyn Fn(ParamKey) -> Result<&'a Tensor>,
+    images: &Tensor,
+    layer: LayerId,
+) -> Result<Tensor> {
+    let mut run = Run::new(architecture, param, Mode::Eval);
+    run.until(images, layer)?;
+    run.take(layer)
+}
+
+struct Run<'r, 'a> {
+    architecture: &'r Architecture,
+    param: &'r dyn Fn(ParamKey) -> Result<&'a Tensor>,
+    mode: Mode,
+    /// Outputs that somebody still has to read, with how often.
+    live: BTreeMap<LayerId, (Tensor, usize)>,
+    statistics: BTreeMap<LayerId, BatchStatistics>,
+}
+
+impl<'r, 'a> Run<'r, 'a> {
+    fn new(
+        architecture: &'r Architecture,
+        param: &'r dyn Fn(ParamKey) -> Result<&'a Tensor>,
+        mode: Mode,
+    ) -> Self {
+        Self { architecture, param, mode, live: BTreeMap::new(), statistics: BTreeMap::new() }
+    }
+
+    fn until(&mut self, images: &Tensor, last: LayerId) -> Result<()> {
+        for node in self.architecture.nodes() {
+            let output = self.layer(node, images, last)?;
+            let readers = self.architecture.consumers(node.id).len() + usize::from(node.id == last);
+            self.live.insert(node.id, (output, readers));
+            if node.id == last {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads the output of `id`; the last reader takes it out.
+    fn take(&mut self, id: LayerId) -> Result<Tensor> {
+        match self.live.get_mut(&id) {
+            Some((_, readers)) if *readers <= 1 => Ok(self.live.remove(&id).expect("just found").0),
+            Some((tensor, readers)) => {
+                *readers -= 1;
+                Ok(tensor.clone())
+            }
+            None => Err(candle_core::Error::Msg(format!("layer {id} has no output yet"))),
+        }
+    }
+
+    fn layer(&mut self, node: &Node, images: &Tensor, last: LayerId) -> Result<Tensor> {
+        let inputs = node.inputs.iter().map(|&id| self.take(id)).collect::<Result<Vec<_>>>()?;
+        let param = |role| (self.param)(ParamKey::new(node.id, role));
+        match node.layer {
+            Layer::Input => Ok(images.clone()),
+            Layer::Conv(conv) => {
+                let bias = conv.bias.then(|| param(Role::Bias)).transpose()?;
+                ops::conv2d(&inputs[0], param(Role::Weight)?, bias, &conv_config(&conv))
+            }
+            Layer::BatchNorm { eps } => {
+                let fused = node.id != last && self.feeds_only_relu(node.id);
+                self.batch_norm(node.id, &inputs[0], eps, fused)
+            }
+            Layer::Relu if self.is_fused(node) => Ok(inputs[0].clone()),
+            Layer::Relu => ops::relu(&inputs[0]),
+            Layer::Pool { kind: PoolKind::Max, window } => ops::max_pool2d(&inputs[0], &pool_config(&window)),
+            Layer::Pool { kind: PoolKind::Average, window } => {
+                ops::avg_pool2d(&inputs[0], &pool_config(&window))
+            }
+            Layer::GlobalAveragePool => ops::global_avg_pool2d(&inputs[0]),
+            Layer::Add => inputs[1..].iter().try_fold(inputs[0].clone(), |sum, next| sum + next),
+            Layer::Mix => ops::mix(&inputs[0], &inputs[1], param(Role::Lambda)?),
+            Layer::Concat => Tensor::cat(&inputs, 1),
+            Layer::Flatten => inputs[0].flatten_from(1),
+            Layer::Linear { bias, .. } => {
+                let bias = bias.then(|| param(Role::Bias)).transpose()?;
+                ops::linear(&inputs[0], param(Role::Weight)?, bias)
+            }
+        }
+    }
+
+    /// A batch norm that only a ReLU reads computes that ReLU too; the ReLU then passes it on.
+    fn feeds_only_relu(&self, id: LayerId) -> bool {
+        self.architecture.only_consumer(id).is_some_and(|reader| matches!(reader.layer, Layer::Relu))
+    }
+
+    fn is_fused(&self, relu: &Node) -> bool {
+        let input = self.architecture.node(relu.inputs[0]);
+        matches!(input.layer, Layer::BatchNorm { .. }) && self.feeds_only_relu(input.id)
+    }
+
+    fn batch_norm(&mut self, id: LayerId, x: &Tensor, eps: f64, relu: bool) -> Result<Tensor> {
+        let param = |role| (self.param)(ParamKey::new(id, role));
+        let (gamma, beta) = (param(Role::Gamma)?, param(Role::Beta)?);
+        match self.mode {
+            Mode::Eval => {
+                ops::batch_norm_eval(x, gamma, beta, param(Role::Mean)?, param(Role::Variance)?, eps, relu)
+            }
+            Mode::Train => {
+                let ops::BatchNormOutput { output, mean, variance } =
+                    ops::batch_norm_train(x, gamma, beta, eps, relu)?;
+                let count = x.elem_count() / gamma.elem_count();
+                self.statistics.insert(id, BatchStatistics { mean, variance, count });
+                Ok(output)
+            }
+        }
+    }
+}
+
+fn conv_config(conv: &Conv) -> ops::Conv2dConfig {
+    let Window { stride, padding, .. } = conv.window;
+    ops::Conv2dConfig { stride, padding, dilation: conv.dilation, groups: conv.groups }
+}
+
+fn pool_config(window: &Window) -> ops::Pool2dConfig {
+    ops::Pool2dConfig { kernel: window.kernel, stride: window.stride, padding: window.padding }
+}

@@ -1,0 +1,418 @@
+//! Inheritance: where each parameter of a child comes from, as plain data.
+
+use std::collections::BTreeMap;
+
+use candle_core::{DType, Device, Tensor};
+use serde::{Deserialize, Serialize};
+
+use crate::architecture::{Architecture, ParamKey};
+use crate::init::Seed;
+use crate::layer::{LayerId, Role, Shape};
+use crate::network::Network;
+use crate::select::Selection;
+use crate::weights::Weights;
+use crate::{Error, Result, factor};
+
+/// Where a tensor comes from: an expression over the parent's parameters.
+///
+/// The variants from [`Source::Factor`] on are symbolic: they depend on the parent's numbers, and
+/// [`Inheritance::resolve`] replaces them by plain ones.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Source {
+    /// The parent's tensor itself; the child shares its storage.
+    Parent(ParamKey),
+    /// Slices of a tensor along an axis, each one scaled.
+    Gather {
+        /// The tensor that is gathered from.
+        of: Box<Source>,
+        /// The axis.
+        axis: usize,
+        /// Which slices, in the child's order.
+        index: Index,
+        /// A factor for each slice; none: all 1.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        scale: Option<Vec<f64>>,
+    },
+    /// Tensors side by side along an axis.
+    Join {
+        /// The tensors.
+        of: Vec<Source>,
+        /// The axis.
+        axis: usize,
+    },
+    /// The kernel `[channels, channels, height, width]`, odd sizes, that convolves every channel with a unit
+    /// impulse: the identity under "same" padding.
+    Dirac {
+        /// Channels in and out.
+        channels: usize,
+        /// Height and width.
+        kernel: (usize, usize),
+    },
+    /// One value everywhere.
+    Constant {
+        /// Shape.
+        shape: Vec<usize>,
+        /// Value.
+        value: f64,
+    },
+    /// Draws from a normal distribution, by name.
+    Normal {
+        /// Shape.
+        shape: Vec<usize>,
+        /// Standard deviation.
+        std: f64,
+        /// The stream.
+        seed: Seed,
+    },
+    /// Numbers; what resolving a symbolic source leaves.
+    Values {
+        /// Shape.
+        shape: Vec<usize>,
+        /// Numbers, row by row.
+        values: Vec<f64>,
+    },
+    /// Half of the least-squares depthwise-separable factorisation of a dense kernel (symbolic).
+    Factor {
+        /// The dense kernel `[out, in, height, width]`.
+        of: Box<Source>,
+        /// Which half.
+        part: FactorPart,
+    },
+    /// A statistic of the output of a parent's layer over the calibration batch (symbolic). Without a batch it is
+    /// that of standardised activations: mean 0, variance `1 - eps`, so that with `gamma` 1 the batch norm is the
+    /// identity.
+    Statistic {
+        /// The layer.
+        layer: LayerId,
+        /// Which statistic.
+        of: Statistic,
+        /// The epsilon of the batch norm that is calibrated.
+        eps: f64,
+    },
+}
+
+/// Which slices a gather takes.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Index {
+    /// These.
+    Fixed(Vec<usize>),
+    /// Those of the channels that a [`Selection`] of the inheritance keeps (symbolic).
+    Selected {
+        /// Place in [`Inheritance::selections`].
+        selection: usize,
+        /// The axis, piece by piece.
+        pieces: Vec<Piece>,
+    },
+}
+
+/// A piece of an axis.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Piece {
+    /// Slices that all stay.
+    All {
+        /// The first.
+        start: usize,
+        /// How many.
+        length: usize,
+    },
+    /// Slices of selectable channels, `repeat` a channel.
+    Chosen {
+        /// The first slice of the first channel.
+        start: usize,
+        /// Slices a channel.
+        repeat: usize,
+    },
+    /// Slices of selectable channels of which those of one block are listed (the input axis of a grouped
+    /// convolution's kernel): the channels kept in the first block.
+    ChosenInBlock {
+        /// Blocks, that is groups of the convolution.
+        blocks: usize,
+    },
+}
+
+/// The halves of a depthwise-separable convolution.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FactorPart {
+    /// `[in, 1, height, width]`.
+    Depthwise,
+    /// `[out, in, 1, 1]`.
+    Pointwise,
+}
+
+/// A statistic of activations, by channel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Statistic {
+    /// The mean.
+    Mean,
+    /// The biased variance.
+    Variance,
+    /// `sqrt(variance + eps)`: the scale that undoes the normalisation.
+    Deviation,
+}
+
+/// Where every parameter of a child comes from. Plain data: it can be printed, stored, sent elsewhere and applied
+/// there to the same bits, once it is closed, that is, free of symbolic sources.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Inheritance {
+    /// A source for each parameter of the child.
+    pub sources: BTreeMap<ParamKey, Source>,
+    /// The channel selections that symbolic indices refer to.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub selections: Vec<Selection>,
+}
+
+impl Source {
+    /// Slices of `self` along an axis.
+    pub fn gather(self, axis: usize, index: Vec<usize>, scale: Option<Vec<f64>>) -> Self {
+        Self::Gather { of: Box::new(self), axis, index: Index::Fixed(index), scale }
+    }
+
+    fn is_closed(&self) -> bool {
+        match self {
+            Self::Parent(_)
+            | Self::Dirac { .. }
+            | Self::Constant { .. }
+            | Self::Normal { .. }
+            | Self::Values { .. } => true,
+            Self::Gather { of, index, .. } => matches!(index, Index::Fixed(_)) && of.is_closed(),
+            Self::Join { of, .. } => of.iter().all(Self::is_closed),
+            Self::Factor { .. } | Self::Statistic { .. } => false,
+        }
+    }
+
+    /// Rebuilds the expression bottom up.
+    fn map(self, change: &mut dyn FnMut(Self) -> Result<Self>) -> Result<Self> {
+        let inner = match self {
+            Self::Gather { of, axis, index, scale } => {
+                Self::Gather { of: Box::new(of.map(change)?), axis, index, scale }
+            }
+            Self::Join { of, axis } => Self::Join {
+                of: of.into_iter().map(|source| source.map(change)).collect::<Result<_>>()?,
+                axis,
+            },
+            Self::Factor { of, part } => Self::Factor { of: Box::new(of.map(change)?), part },
+            leaf @ (Self::Parent(_)
+            | Self::Dirac { .. }
+            | Self::Constant { .. }
+            | Self::Normal { .. }
+            | Self::Values { .. }
+            | Self::Statistic { .. }) => leaf,
+        };
+        change(inner)
+    }
+
+    fn evaluate(&self, parent: &Weights, dtype: DType, device: &Device) -> Result<Tensor> {
+        let tensor = |values: Vec<f64>, shape: &[usize]| -> Result<Tensor> {
+            Ok(Tensor::from_vec(values, shape, device)?.to_dtype(dtype)?)
+        };
+        match self {
+            Self::Parent(key) => Ok(parent.get(*key)?.clone()),
+            Self::Gather { of, axis, index: Index::Fixed(index), scale } => {
+                let all = of.evaluate(parent, dtype, device)?;
+                gather(&all, *axis, index, scale.as_deref())
+            }
+            Self::Join { of, axis } => {
+                let parts =
+                    of.iter().map(|part| part.evaluate(parent, dtype, device)).collect::<Result<Vec<_>>>()?;
+                Ok(Tensor::cat(&parts, *axis)?)
+            }
+            Self::Dirac { channels, kernel } => {
+                let (height, width) = *kernel;
+                let mut values = vec![0.0; channels * channels * height * width];
+                for channel in 0..*channels {
+                    values[((channel * channels + channel) * height + height / 2) * width + width / 2] = 1.0;
+                }
+                tensor(values, &[*channels, *channels, height, width])
+            }
+            Self::Constant { shape, value } => tensor(vec![*value; shape.iter().product()], shape),
+            Self::Normal { shape, std, seed } => tensor(seed.normal(*std, shape.iter().product()), shape),
+            Self::Values { shape, values } => tensor(values.clone(), shape),
+            Self::Gather { index: Index::Selected { .. }, .. }
+            | Self::Factor { .. }
+            | Self::Statistic { .. } => {
+                Err(Error::Weights("a symbolic inheritance must be resolved before it is applied".into()))
+            }
+        }
+    }
+}
+
+fn gather(all: &Tensor, axis: usize, index: &[usize], scale: Option<&[f64]>) -> Result<Tensor> {
+    let size = all.dim(axis)?;
+    if let Some(bad) = index.iter().find(|&&slice| slice >= size) {
+        return Err(Error::Weights(format!("slice {bad} of an axis of {size}")));
+    }
+    let index: Vec<u32> = index.iter().map(|&slice| slice as u32).collect();
+    let taken = all.contiguous()?.index_select(&Tensor::new(index, all.device())?, axis)?;
+    let Some(scale) = scale else { return Ok(taken) };
+    let mut shape = vec![1; all.rank()];
+    shape[axis] = scale.len();
+    let scale = Tensor::from_vec(scale.to_vec(), shape, all.device())?.to_dtype(all.dtype())?;
+    Ok(taken.broadcast_mul(&scale)?)
+}
+
+impl Inheritance {
+    /// Every parameter of `child` that `parent` has too, in the same shape, is kept; the rest is to be set.
+    pub fn keep(parent: &Architecture, child: &Architecture) -> Self {
+        let before = parent.parameters();
+        let kept = |(key, shape): (ParamKey, Vec<usize>)| {
+            (before.get(&key) == Some(&shape)).then_some((key, Source::Parent(key)))
+        };
+        Self { sources: child.parameters().into_iter().filter_map(kept).collect(), selections: Vec::new() }
+    }
+
+    /// Sets the source of a parameter.
+    pub fn set(&mut self, layer: LayerId, role: Role, source: Source) {
+        self.sources.insert(ParamKey::new(layer, role), source);
+    }
+
+    /// Wraps the source of a parameter, the parent's tensor if none is set yet.
+    pub fn change(&mut self, key: ParamKey, wrap: impl FnOnce(Source) -> Source) {
+        let source = self.sources.remove(&key).unwrap_or(Source::Parent(key));
+        self.sources.insert(key, wrap(source));
+    }
+
+    /// A batch norm that changes nothing where it is inserted, behind layer `at`: normalised by the statistics
+    /// there, then scaled and shifted back.
+    pub fn identity_norm(&mut self, norm: LayerId, at: LayerId, eps: f64) {
+        let of = |of| Source::Statistic { layer: at, of, eps };
+        self.set(norm, Role::Gamma, of(Statistic::Deviation));
+        self.set(norm, Role::Beta, of(Statistic::Mean));
+        self.set(norm, Role::Mean, of(Statistic::Mean));
+        self.set(norm, Role::Variance, of(Statistic::Variance));
+    }
+
+    /// Whether no source is symbolic.
+    pub fn is_closed(&self) -> bool {
+        self.sources.values().all(Source::is_closed)
+    }
+
+    /// The parent's parameters that the child keeps untouched.
+    pub fn kept(&self) -> impl Iterator<Item = ParamKey> {
+        self.sources.iter().filter(|(_, source)| matches!(source, Source::Parent(_))).map(|(&key, _)| key)
+    }
+
+    /// Replaces symbolic sources by what they stand for in `parent`. `batch` is what [`Source::Statistic`] is
+    /// measured on, `[batch, channels, height, width]`.
+    ///
+    /// # Errors
+    /// When a source does not fit the parent.
+    pub fn resolve(&self, parent: &Network, batch: Option<&Tensor>) -> Result<Self> {
+        if self.is_closed() {
+            return Ok(self.clone());
+        }
+        let chosen = self
+            .selections
+            .iter()
+            .map(|selection| selection.choose(parent.weights()))
+            .collect::<Result<Vec<_>>>()?;
+        let mut measured = BTreeMap::new();
+        let mut close = |source| close(source, parent, batch, &chosen, &mut measured);
+        let sources = self.sources.iter().map(|(&key, source)| Ok((key, source.clone().map(&mut close)?)));
+        Ok(Self { sources: sources.collect::<Result<_>>()?, selections: Vec::new() })
+    }
+
+    /// The child's weights.
+    ///
+    /// # Errors
+    /// When the inheritance is symbolic or does not fit the parent.
+    pub fn apply(&self, parent: &Weights, dtype: DType, device: &Device) -> Result<Weights> {
+        let evaluate =
+            |(&key, source): (&ParamKey, &Source)| Ok((key, source.evaluate(parent, dtype, device)?));
+        self.sources.iter().map(evaluate).collect()
+    }
+
+    /// The inheritance of a grandchild from its grandparent: `self` from grandparent to parent, `next` from parent
+    /// to child.
+    ///
+    /// # Errors
+    /// When one of the two is symbolic, or `next` reads a parameter that `self` does not make.
+    pub fn then(&self, next: &Self) -> Result<Self> {
+        if !self.is_closed() || !next.is_closed() {
+            return Err(Error::Weights("only resolved inheritances compose".into()));
+        }
+        let mut substitute = |source| match source {
+            Source::Parent(key) => {
+                let found = self.sources.get(&key).cloned();
+                found.ok_or_else(|| Error::Weights(format!("no parameter {key} to inherit from")))
+            }
+            other => Ok(other),
+        };
+        let sources =
+            next.sources.iter().map(|(&key, source)| Ok((key, source.clone().map(&mut substitute)?)));
+        Ok(Self { sources: sources.collect::<Result<_>>()?, selections: Vec::new() })
+    }
+}
+
+/// Channel means and variances of a layer's output.
+type Measured = BTreeMap<LayerId, (Vec<f64>, Vec<f64>)>;
+
+fn close(
+    source: Source,
+    parent: &Network,
+    batch: Option<&Tensor>,
+    chosen: &[Vec<usize>],
+    measured: &mut Measured,
+) -> Result<Source> {
+    match source {
+        Source::Gather { of, axis, index: Index::Selected { selection, pieces }, scale } => {
+            let index = expand(&pieces, &chosen[selection]);
+            Ok(Source::Gather { of, axis, index: Index::Fixed(index), scale })
+        }
+        Source::Factor { of, part } => {
+            let kernel = of.evaluate(parent.weights(), DType::F64, &parent.device())?.to_dtype(DType::F64)?;
+            factor::separate(&kernel, part)
+        }
+        Source::Statistic { layer, of, eps } => {
+            if !measured.contains_key(&layer) {
+                measured.insert(layer, measure(parent, batch, layer, eps)?);
+            }
+            let (mean, variance) = &measured[&layer];
+            let values: Vec<f64> = match of {
+                Statistic::Mean => mean.clone(),
+                Statistic::Variance => variance.clone(),
+                Statistic::Deviation => variance.iter().map(|variance| (variance + eps).sqrt()).collect(),
+            };
+            Ok(Source::Values { shape: vec![values.len()], values })
+        }
+        closed => Ok(closed),
+    }
+}
+
+/// The slices that `pieces` of an axis keep when these channels are kept.
+fn expand(pieces: &[Piece], channels: &[usize]) -> Vec<usize> {
+    let slices = |piece: &Piece| match *piece {
+        Piece::All { start, length } => (start..start + length).collect::<Vec<_>>(),
+        Piece::Chosen { start, repeat } => channels
+            .iter()
+            .flat_map(|channel| (0..repeat).map(move |j| start + channel * repeat + j))
+            .collect(),
+        Piece::ChosenInBlock { blocks } => channels[..channels.len() / blocks].to_vec(),
+    };
+    pieces.iter().flat_map(slices).collect()
+}
+
+fn measure(
+    parent: &Network,
+    batch: Option<&Tensor>,
+    layer: LayerId,
+    eps: f64,
+) -> Result<(Vec<f64>, Vec<f64>)> {
+    let Some(batch) = batch else {
+        let channels = parent.architecture().shape(layer).channels();
+        return Ok((vec![0.0; channels], vec![1.0 - eps; channels]));
+    };
+    let output = parent.activation(batch, layer)?.to_dtype(DType::F64)?;
+    let channels = match parent.architecture().shape(layer) {
+        Shape::Map { channels, .. } => channels,
+        Shape::Vector(features) => features,
+    };
+    let by_channel = output.transpose(0, 1)?.contiguous()?.reshape((channels, ()))?;
+    let mean = by_channel.mean_keepdim(1)?;
+    let variance = by_channel.broadcast_sub(&mean)?.sqr()?.mean(1)?;
+    Ok((mean.flatten_all()?.to_vec1()?, variance.to_vec1()?))
+}

@@ -1,0 +1,408 @@
+//! Layers: what a node of an architecture computes, its shapes, parameters and cost.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{Error, Result};
+
+/// A layer's identity. A child keeps the identities of its parent's layers; new layers get new ones, and none
+/// is used twice in a line of descent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct LayerId(pub u32);
+
+impl fmt::Display for LayerId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0)
+    }
+}
+
+/// The shape of one sample's activation, without the batch axis.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Shape {
+    /// A feature map, `[channels, height, width]`.
+    Map {
+        /// Channels.
+        channels: usize,
+        /// Rows.
+        height: usize,
+        /// Columns.
+        width: usize,
+    },
+    /// A vector, `[features]`.
+    Vector(usize),
+}
+
+impl Shape {
+    /// A feature map.
+    pub fn map(channels: usize, height: usize, width: usize) -> Self {
+        Self::Map { channels, height, width }
+    }
+
+    /// Channels of a map, features of a vector: the axis that convolutions and linear layers mix.
+    pub fn channels(&self) -> usize {
+        match *self {
+            Self::Map { channels, .. } => channels,
+            Self::Vector(features) => features,
+        }
+    }
+
+    /// Height and width; a vector has one position.
+    pub fn spatial(&self) -> (usize, usize) {
+        match *self {
+            Self::Map { height, width, .. } => (height, width),
+            Self::Vector(_) => (1, 1),
+        }
+    }
+
+    /// Whether two shapes agree in all but their channels.
+    pub fn same_space(&self, other: &Self) -> bool {
+        matches!(self, Self::Map { .. }) == matches!(other, Self::Map { .. })
+            && self.spatial() == other.spatial()
+    }
+
+    /// Numbers in one sample's activation.
+    pub fn elements(&self) -> usize {
+        let (height, width) = self.spatial();
+        self.channels() * height * width
+    }
+
+    fn with_channels(&self, channels: usize) -> Self {
+        match *self {
+            Self::Map { height, width, .. } => Self::Map { channels, height, width },
+            Self::Vector(_) => Self::Vector(channels),
+        }
+    }
+}
+
+impl fmt::Display for Shape {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            Self::Map { channels, height, width } => write!(f, "{channels}x{height}x{width}"),
+            Self::Vector(features) => write!(f, "{features}"),
+        }
+    }
+}
+
+/// A sliding window: kernel, stride and zero padding, each (height, width).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Window {
+    /// Size.
+    pub kernel: (usize, usize),
+    /// Step.
+    pub stride: (usize, usize),
+    /// Padding on each side.
+    pub padding: (usize, usize),
+}
+
+impl Window {
+    /// A square window that keeps the size of a map: odd `kernel`, stride 1, "same" padding.
+    pub fn same(kernel: usize) -> Self {
+        Self { kernel: (kernel, kernel), stride: (1, 1), padding: (kernel / 2, kernel / 2) }
+    }
+
+    /// A square window that tiles a map: `kernel` by `kernel`, stride `kernel`.
+    pub fn tiles(kernel: usize) -> Self {
+        Self { kernel: (kernel, kernel), stride: (kernel, kernel), padding: (0, 0) }
+    }
+
+    fn output(&self, dilation: (usize, usize), (height, width): (usize, usize)) -> Option<(usize, usize)> {
+        let axis = |size: usize, kernel: usize, stride: usize, padding: usize, dilation: usize| {
+            let reach = kernel.checked_sub(1)?.checked_mul(dilation)?.checked_add(1)?;
+            let padded = size.checked_add(padding.checked_mul(2)?)?;
+            Some(padded.checked_sub(reach)?.checked_div(stride)? + 1)
+        };
+        Some((
+            axis(height, self.kernel.0, self.stride.0, self.padding.0, dilation.0)?,
+            axis(width, self.kernel.1, self.stride.1, self.padding.1, dilation.1)?,
+        ))
+    }
+}
+
+/// A convolution over a map.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Conv {
+    /// Channels of the output.
+    pub out_channels: usize,
+    /// Kernel, stride, padding.
+    pub window: Window,
+    /// Distance between kernel taps, (height, width).
+    pub dilation: (usize, usize),
+    /// Groups of channels that do not see each other; equal to the input's channels: a depthwise convolution.
+    pub groups: usize,
+    /// Whether a bias is added.
+    pub bias: bool,
+}
+
+impl Conv {
+    /// A dense convolution without bias that keeps the size of a map.
+    pub fn same(out_channels: usize, kernel: usize) -> Self {
+        Self { out_channels, window: Window::same(kernel), dilation: (1, 1), groups: 1, bias: false }
+    }
+
+    /// A depthwise convolution without bias that keeps the size of a map.
+    pub fn depthwise(channels: usize, kernel: usize) -> Self {
+        Self { groups: channels, ..Self::same(channels, kernel) }
+    }
+
+    /// Whether each input channel is convolved on its own. A dense convolution of a one-channel map counts as
+    /// dense.
+    pub fn is_depthwise(&self, in_channels: usize) -> bool {
+        self.groups == in_channels && in_channels > 1
+    }
+}
+
+/// How a pooling window is reduced.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PoolKind {
+    /// The largest value; padding never wins.
+    Max,
+    /// The mean; padding counts as zeros.
+    Average,
+}
+
+/// What a node of an architecture computes.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum Layer {
+    /// The images.
+    Input,
+    /// Convolution.
+    Conv(Conv),
+    /// Batch normalisation over a channel: `gamma (x - mean) / sqrt(variance + eps) + beta`.
+    BatchNorm {
+        /// Added to the variance.
+        eps: f64,
+    },
+    /// `max(x, 0)`.
+    Relu,
+    /// Pooling over a window.
+    Pool {
+        /// Maximum or average.
+        kind: PoolKind,
+        /// Kernel, stride, padding.
+        window: Window,
+    },
+    /// The mean of each channel: a map of 1x1.
+    GlobalAveragePool,
+    /// The sum of its inputs, two or more.
+    Add,
+    /// `(1 - lambda) a + lambda b`, lambda learnable and unconstrained.
+    Mix,
+    /// Its inputs, two or more, side by side along the channels.
+    Concat,
+    /// A map as a vector, `[channels, height, width]` row by row.
+    Flatten,
+    /// A fully connected layer on a vector.
+    Linear {
+        /// Features of the output.
+        out_features: usize,
+        /// Whether a bias is added.
+        bias: bool,
+    },
+}
+
+/// What a parameter of a layer is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Role {
+    /// Kernel `[out, in / groups, height, width]` of a convolution, matrix `[out, in]` of a linear layer.
+    Weight,
+    /// Bias `[out]`.
+    Bias,
+    /// Scale `[channels]` of a batch norm.
+    Gamma,
+    /// Shift `[channels]` of a batch norm.
+    Beta,
+    /// Running mean `[channels]` of a batch norm; not trained.
+    Mean,
+    /// Running variance `[channels]` of a batch norm; not trained.
+    Variance,
+    /// Mixing factor `[1]` of a [`Layer::Mix`].
+    Lambda,
+}
+
+impl Role {
+    /// Every role, in order.
+    pub const ALL: [Self; 7] =
+        [Self::Weight, Self::Bias, Self::Gamma, Self::Beta, Self::Mean, Self::Variance, Self::Lambda];
+
+    /// The name used in files.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Weight => "weight",
+            Self::Bias => "bias",
+            Self::Gamma => "gamma",
+            Self::Beta => "beta",
+            Self::Mean => "mean",
+            Self::Variance => "variance",
+            Self::Lambda => "lambda",
+        }
+    }
+
+    /// Whether gradient descent changes it; running statistics are not trained.
+    pub fn is_trained(self) -> bool {
+        !matches!(self, Self::Mean | Self::Variance)
+    }
+
+    /// Whether weight decay applies: to kernels and matrices only.
+    pub fn decays(self) -> bool {
+        self == Self::Weight
+    }
+}
+
+impl Layer {
+    /// A batch norm with the usual epsilon, 1e-5.
+    pub const BATCH_NORM: Self = Self::BatchNorm { eps: 1e-5 };
+
+    /// The shape of the output.
+    ///
+    /// # Errors
+    /// When the layer cannot take inputs of these shapes; the message says what it takes.
+    pub fn output_shape(&self, inputs: &[Shape]) -> Result<Shape> {
+        let wrong = |expected: &str| {
+            let found: Vec<_> = inputs.iter().map(Shape::to_string).collect();
+            Error::Architecture(format!("{self} takes {expected}, found [{}]", found.join(", ")))
+        };
+        match (self, inputs) {
+            (Self::Conv(conv), [Shape::Map { channels, height, width }]) => {
+                let zero = conv.groups == 0 || conv.out_channels == 0;
+                if zero || channels % conv.groups != 0 || conv.out_channels % conv.groups != 0 {
+                    return Err(wrong("channels that its groups divide"));
+                }
+                conv.window
+                    .output(conv.dilation, (*height, *width))
+                    .map(|(height, width)| Shape::map(conv.out_channels, height, width))
+                    .ok_or_else(|| wrong("a map that its kernel fits into"))
+            }
+            (Self::Pool { window, .. }, [Shape::Map { channels, height, width }]) => {
+                let fits = window.padding.0 * 2 <= window.kernel.0 && window.padding.1 * 2 <= window.kernel.1;
+                window
+                    .output((1, 1), (*height, *width))
+                    .filter(|_| fits)
+                    .map(|(height, width)| Shape::map(*channels, height, width))
+                    .ok_or_else(|| {
+                        wrong("a map that its kernel fits into, padded by at most half the kernel")
+                    })
+            }
+            (Self::BatchNorm { eps }, [shape @ Shape::Map { .. }]) if *eps > 0.0 => Ok(*shape),
+            (Self::Relu, [shape]) => Ok(*shape),
+            (Self::GlobalAveragePool, [Shape::Map { channels, .. }]) => Ok(Shape::map(*channels, 1, 1)),
+            (Self::Flatten, [shape @ Shape::Map { .. }]) => Ok(Shape::Vector(shape.elements())),
+            (Self::Linear { out_features, .. }, [Shape::Vector(_)]) if *out_features > 0 => {
+                Ok(Shape::Vector(*out_features))
+            }
+            (Self::Add, [first, second, rest @ ..]) => {
+                let equal = second == first && rest.iter().all(|shape| shape == first);
+                equal.then_some(*first).ok_or_else(|| wrong("inputs of one shape"))
+            }
+            (Self::Mix, [first, second]) if first == second => Ok(*first),
+            (Self::Concat, [first, _, ..]) => {
+                let fits = inputs.iter().all(|shape| shape.same_space(first));
+                let channels = inputs.iter().map(Shape::channels).sum();
+                fits.then(|| first.with_channels(channels))
+                    .ok_or_else(|| wrong("inputs of one height and width"))
+            }
+            (Self::Input, _) => Err(wrong("no inputs")),
+            (Self::Conv(_) | Self::Pool { .. } | Self::GlobalAveragePool | Self::Flatten, _) => {
+                Err(wrong("one map"))
+            }
+            (Self::BatchNorm { .. }, _) => Err(wrong("one map, and a positive epsilon")),
+            (Self::Relu, _) => Err(wrong("one input")),
+            (Self::Linear { .. }, _) => Err(wrong("one vector, and at least one output feature")),
+            (Self::Mix, _) => Err(wrong("two inputs of one shape")),
+            (Self::Add | Self::Concat, _) => Err(wrong("two inputs or more")),
+        }
+    }
+
+    /// The parameters and their shapes, in the order of [`Role`], for an input with `channels` channels.
+    pub fn parameters(&self, channels: usize) -> Vec<(Role, Vec<usize>)> {
+        match *self {
+            Self::Conv(Conv { out_channels, window, groups, bias, .. }) => {
+                let kernel = vec![out_channels, channels / groups, window.kernel.0, window.kernel.1];
+                with_bias(kernel, out_channels, bias)
+            }
+            Self::Linear { out_features, bias } => {
+                with_bias(vec![out_features, channels], out_features, bias)
+            }
+            Self::BatchNorm { .. } => [Role::Gamma, Role::Beta, Role::Mean, Role::Variance]
+                .map(|role| (role, vec![channels]))
+                .to_vec(),
+            Self::Mix => vec![(Role::Lambda, vec![1])],
+            Self::Input
+            | Self::Relu
+            | Self::Pool { .. }
+            | Self::GlobalAveragePool
+            | Self::Add
+            | Self::Concat
+            | Self::Flatten => Vec::new(),
+        }
+    }
+
+    /// Multiply-adds for one sample: those of convolutions and linear layers; everything else counts as free.
+    pub fn macs(&self, input: &Shape, output: &Shape) -> u64 {
+        match *self {
+            Self::Conv(conv) => {
+                let taps = conv.window.kernel.0 * conv.window.kernel.1 * (input.channels() / conv.groups);
+                output.elements() as u64 * taps as u64
+            }
+            Self::Linear { .. } => input.channels() as u64 * output.channels() as u64,
+            Self::Input
+            | Self::BatchNorm { .. }
+            | Self::Relu
+            | Self::Pool { .. }
+            | Self::GlobalAveragePool
+            | Self::Add
+            | Self::Mix
+            | Self::Concat
+            | Self::Flatten => 0,
+        }
+    }
+
+    /// Whether the order of the inputs matters.
+    pub fn is_ordered(&self) -> bool {
+        matches!(self, Self::Concat | Self::Mix)
+    }
+}
+
+fn with_bias(weight: Vec<usize>, out: usize, bias: bool) -> Vec<(Role, Vec<usize>)> {
+    let mut parameters = vec![(Role::Weight, weight)];
+    parameters.extend(bias.then(|| (Role::Bias, vec![out])));
+    parameters
+}
+
+impl fmt::Display for Layer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let pair = |(a, b): (usize, usize)| format!("{a}x{b}");
+        match self {
+            Self::Input => write!(f, "input"),
+            Self::Conv(conv) => {
+                write!(f, "conv {}, {}", pair(conv.window.kernel), conv.out_channels)?;
+                if conv.window.stride != (1, 1) {
+                    write!(f, ", stride {}", pair(conv.window.stride))?;
+                }
+                if conv.dilation != (1, 1) {
+                    write!(f, ", dilation {}", pair(conv.dilation))?;
+                }
+                match conv.groups {
+                    1 => Ok(()),
+                    groups => write!(f, ", groups {groups}"),
+                }
+            }
+            Self::BatchNorm { .. } => write!(f, "batch norm"),
+            Self::Relu => write!(f, "relu"),
+            Self::Pool { kind: PoolKind::Max, window } => write!(f, "max pool {}", pair(window.kernel)),
+            Self::Pool { kind: PoolKind::Average, window } => {
+                write!(f, "average pool {}", pair(window.kernel))
+            }
+            Self::GlobalAveragePool => write!(f, "global average pool"),
+            Self::Add => write!(f, "add"),
+            Self::Mix => write!(f, "mix"),
+            Self::Concat => write!(f, "concat"),
+            Self::Flatten => write!(f, "flatten"),
+            Self::Linear { out_features, .. } => write!(f, "linear {out_features}"),
+        }
+    }
+}

@@ -1,0 +1,83 @@
+//! Which channels of a group are worth keeping.
+
+use candle_core::{DType, Tensor};
+use serde::{Deserialize, Serialize};
+
+use crate::Result;
+use crate::architecture::ParamKey;
+use crate::weights::Weights;
+
+/// The choice of the channels with the largest norms. It depends on the parent's numbers, so it stays symbolic until
+/// they are there.
+///
+/// A channel's score is the L2 norm of what makes it times the L2 norm of what reads it. What makes it are the
+/// scales of its batch norms (Liu et al. 2017, "Network slimming"), which alone decide its size, or without a batch
+/// norm the kernels that produce it (Li et al. 2017, "Pruning filters for efficient ConvNets").
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Selection {
+    /// Channels to choose from.
+    pub channels: usize,
+    /// Blocks of equally many channels that keep the same places each (grouped convolutions).
+    pub blocks: usize,
+    /// Channels kept.
+    pub keep: usize,
+    /// Slices that make a channel.
+    pub makers: Vec<Slices>,
+    /// Slices that read a channel.
+    pub readers: Vec<Slices>,
+}
+
+/// The slices of a tensor that belong to the channels: `repeat` a channel, from `start` on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Slices {
+    /// The tensor.
+    pub key: ParamKey,
+    /// The axis.
+    pub axis: usize,
+    /// The first slice of the first channel.
+    pub start: usize,
+    /// Slices a channel.
+    pub repeat: usize,
+}
+
+impl Selection {
+    /// The kept channels in ascending order; of equal scores the first wins.
+    pub(crate) fn choose(&self, weights: &Weights) -> Result<Vec<usize>> {
+        let makers = self.squares(&self.makers, weights)?;
+        let readers = self.squares(&self.readers, weights)?;
+        let block = self.channels / self.blocks;
+        let score = |place: &usize| -> f64 {
+            (0..self.blocks)
+                .map(|b| b * block + place)
+                .map(|channel| makers[channel] * readers[channel])
+                .sum()
+        };
+        let mut places: Vec<usize> = (0..block).collect();
+        places.sort_by(|a, b| score(b).total_cmp(&score(a)).then(a.cmp(b)));
+        places.truncate(self.keep / self.blocks);
+        places.sort_unstable();
+        Ok((0..self.blocks).flat_map(|b| places.iter().map(move |place| b * block + place)).collect())
+    }
+
+    /// The sum of squares of each channel's slices; 1 where there are none.
+    fn squares(&self, slices: &[Slices], weights: &Weights) -> Result<Vec<f64>> {
+        if slices.is_empty() {
+            return Ok(vec![1.0; self.channels]);
+        }
+        let mut sums = vec![0.0; self.channels];
+        for slice in slices {
+            let by_slice = squares_along(weights.get(slice.key)?, slice.axis)?;
+            for (channel, sum) in sums.iter_mut().enumerate() {
+                let first = slice.start + channel * slice.repeat;
+                *sum += by_slice[first..first + slice.repeat].iter().sum::<f64>();
+            }
+        }
+        Ok(sums)
+    }
+}
+
+fn squares_along(tensor: &Tensor, axis: usize) -> Result<Vec<f64>> {
+    let size = tensor.dim(axis)?;
+    let rows = tensor.transpose(0, axis)?.contiguous()?.reshape((size, ()))?;
+    Ok(rows.to_dtype(DType::F64)?.sqr()?.sum(1)?.to_vec1()?)
+}

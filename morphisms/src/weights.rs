@@ -1,0 +1,132 @@
+//! Weights: the parameters of a network, as plain tensors.
+
+use std::collections::BTreeMap;
+use std::collections::HashMap;
+use std::path::Path;
+
+use candle_core::{DType, Device, Tensor};
+
+use crate::architecture::{Architecture, ParamKey};
+use crate::{Error, Result};
+
+/// The tensors of a network by name, never a `Var`: writing into a `Var` in place would change every network that
+/// shares its storage. Cloning copies no numbers.
+#[derive(Debug, Clone, Default)]
+pub struct Weights(BTreeMap<ParamKey, Tensor>);
+
+impl Weights {
+    /// The tensor `key`.
+    ///
+    /// # Errors
+    /// [`Error::Weights`] if there is none.
+    pub fn get(&self, key: ParamKey) -> Result<&Tensor> {
+        self.0.get(&key).ok_or_else(|| Error::Weights(format!("no parameter {key}")))
+    }
+
+    /// Sets the tensor `key`.
+    pub fn insert(&mut self, key: ParamKey, tensor: Tensor) {
+        self.0.insert(key, tensor);
+    }
+
+    /// All tensors in the order of their names.
+    pub fn iter(&self) -> impl Iterator<Item = (ParamKey, &Tensor)> {
+        self.0.iter().map(|(&key, tensor)| (key, tensor))
+    }
+
+    /// The number of tensors.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The tensors in another number format.
+    ///
+    /// # Errors
+    /// When candle cannot convert.
+    pub fn to_dtype(&self, dtype: DType) -> Result<Self> {
+        self.0.iter().map(|(&key, tensor)| Ok((key, tensor.to_dtype(dtype)?))).collect()
+    }
+
+    /// Whether every tensor fits `architecture`: the same names and shapes, one number format.
+    ///
+    /// # Errors
+    /// [`Error::Weights`] that names the first parameter that does not fit.
+    pub fn check(&self, architecture: &Architecture) -> Result<()> {
+        let wanted = architecture.parameters();
+        if let Some(key) = self.0.keys().find(|key| !wanted.contains_key(key)) {
+            return Err(Error::Weights(format!("parameter {key} does not belong to the architecture")));
+        }
+        let dtype = self.0.values().next().map_or(DType::F32, Tensor::dtype);
+        for (key, shape) in wanted {
+            let tensor = self.get(key)?;
+            if tensor.dims() != shape {
+                let found = tensor.dims();
+                return Err(Error::Weights(format!(
+                    "parameter {key}: expected shape {shape:?}, found {found:?}"
+                )));
+            }
+            if tensor.dtype() != dtype {
+                let found = tensor.dtype();
+                return Err(Error::Weights(format!(
+                    "parameter {key}: expected {dtype:?} like the rest, found {found:?}"
+                )));
+            }
+        }
+        Ok(())
+    }
+
+    /// The tensors in the safetensors format. Equal weights give equal bytes.
+    ///
+    /// # Errors
+    /// When a tensor cannot be read back from its device.
+    pub fn to_safetensors(&self) -> Result<Vec<u8>> {
+        let named: Vec<(String, Tensor)> = self
+            .0
+            .iter()
+            .map(|(key, tensor)| Ok((key.to_string(), tensor.contiguous()?)))
+            .collect::<Result<_>>()?;
+        safetensors::serialize(named.iter().map(|(name, tensor)| (name, tensor)), None)
+            .map_err(|error| Error::Weights(format!("safetensors: {error}")))
+    }
+
+    /// Reads what [`Weights::to_safetensors`] wrote.
+    ///
+    /// # Errors
+    /// [`Error::Weights`] when the bytes are not safetensors, or a name is not a parameter's.
+    pub fn from_safetensors(bytes: &[u8], device: &Device) -> Result<Self> {
+        let tensors: HashMap<String, Tensor> = candle_core::safetensors::load_buffer(bytes, device)
+            .map_err(|error| Error::Weights(format!("not a complete safetensors file: {error}")))?;
+        tensors.into_iter().map(|(name, tensor)| Ok((name.parse()?, tensor))).collect()
+    }
+
+    /// Reads a safetensors file.
+    ///
+    /// # Errors
+    /// [`Error::Io`] or [`Error::Weights`], with the file's name.
+    pub fn load(path: &Path, device: &Device) -> Result<Self> {
+        let bytes = std::fs::read(path).map_err(|source| Error::Io { path: path.to_path_buf(), source })?;
+        Self::from_safetensors(&bytes, device).map_err(|error| match error {
+            Error::Weights(problem) => Error::Weights(format!("{}: {problem}", path.display())),
+            other => other,
+        })
+    }
+
+    /// Writes a safetensors file.
+    ///
+    /// # Errors
+    /// [`Error::Io`], with the file's name.
+    pub fn save(&self, path: &Path) -> Result<()> {
+        std::fs::write(path, self.to_safetensors()?)
+            .map_err(|source| Error::Io { path: path.to_path_buf(), source })
+    }
+}
+
+impl FromIterator<(ParamKey, Tensor)> for Weights {
+    fn from_iter<I: IntoIterator<Item = (ParamKey, Tensor)>>(iter: I) -> Self {
+        Self(iter.into_iter().collect())
+    }
+}
