@@ -50,7 +50,9 @@ pub enum Error {
         problem: String,
     },
     /// No initial network satisfies a bound.
-    #[error("--max {name}={bound}: no initial network meets this bound; the smallest reachable value is {smallest}")]
+    #[error(
+        "--max {name}={bound}: no initial network meets this bound; the smallest reachable value is {smallest}"
+    )]
     Bound {
         /// The objective.
         name: String,
@@ -89,8 +91,18 @@ impl Error {
     }
 
     /// An [`Error::Data`].
-    pub fn data(path: impl AsRef<Path>, what: impl Into<String>, expected: impl Into<String>, found: impl Into<String>) -> Self {
-        Self::Data { path: path.as_ref().to_path_buf(), what: what.into(), expected: expected.into(), found: found.into() }
+    pub fn data(
+        path: impl AsRef<Path>,
+        what: impl Into<String>,
+        expected: impl Into<String>,
+        found: impl Into<String>,
+    ) -> Self {
+        Self::Data {
+            path: path.as_ref().to_path_buf(),
+            what: what.into(),
+            expected: expected.into(),
+            found: found.into(),
+        }
     }
 }
 
