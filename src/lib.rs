@@ -3,4 +3,5 @@ pub mod config;
 mod error;
 pub mod pareto;
 pub mod rng;
+pub mod strategy;
 pub use error::{Error, Result};

@@ -21,7 +21,7 @@ pub fn dominates(a: &[f64], b: &[f64]) -> bool {
 }
 
 /// Checks that `points` are finite and of one length, at least 1.
-fn check(points: &[Vec<f64>]) -> Result<()> {
+pub(crate) fn check(points: &[Vec<f64>]) -> Result<()> {
     let objectives = points.first().map_or(1, Vec::len);
     if objectives == 0 {
         return Err(Error::Usage("points without objectives cannot be compared".into()));
