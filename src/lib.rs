@@ -1,6 +1,7 @@
 //! Multi-objective neural architecture search by network morphisms.
 pub mod config;
 mod error;
+pub mod machine;
 pub mod pareto;
 pub mod rng;
 pub mod strategy;
