@@ -3,6 +3,7 @@ pub mod config;
 mod error;
 pub mod machine;
 pub mod pareto;
+pub mod progress;
 pub mod rng;
 pub mod strategy;
 pub use error::{Error, Result};
