@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use indicatif::{ProgressDrawTarget, ProgressState, ProgressStyle};
 
-use super::tally::Tally;
+use super::tally::{Tally, clock};
 use super::{Event, Observer};
 
 /// Redraws a second: enough for a clock and a spinner, little enough for a remote terminal.
@@ -65,9 +65,14 @@ impl ProgressBar {
         self.lock().tally.title()
     }
 
+    fn summary(&self) -> (String, String) {
+        let state = self.lock();
+        (state.tally.achieved(), clock(state.elapsed_s()))
+    }
+
     fn end(&self, reason: &str) {
-        let achieved = self.lock().tally.achieved();
-        self.bar.println(format!("{achieved}\nsearch ended: {reason}"));
+        let (achieved, took) = self.summary();
+        self.bar.println(format!("{achieved} · {took}\nsearch ended: {reason}"));
         self.bar.finish_and_clear();
     }
 }
@@ -124,8 +129,8 @@ fn used(state: &State) -> f64 {
     state.tally.used(state.elapsed_s())
 }
 
-/// The two parts of the bar.
+/// The two parts of the bar, which must differ without colour too.
 fn filled(state: &State) -> (String, String) {
     let used = (used(state) * WIDTH as f64).round() as usize;
-    ("━".repeat(used), "━".repeat(WIDTH - used))
+    ("━".repeat(used), "─".repeat(WIDTH - used))
 }

@@ -33,7 +33,8 @@ fn line(event: &Event, tally: &Tally) -> Option<String> {
     match event {
         Event::SearchStarted { .. } => Some(tally.title()),
         Event::GenerationDone { generation, trained, front_size, best_error, hypervolume, elapsed_s } => {
-            let left = tally.left(*elapsed_s);
+            let over = tally.used(*elapsed_s) == 1.0;
+            let left = if over { String::new() } else { tally.left(*elapsed_s) };
             let line = format!(
                 "generation {generation:>3}  networks {trained:>4}  front {front_size:>3}  \
                  best error {:>7}  hypervolume {:>8}  {:>7}  {left}",

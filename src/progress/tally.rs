@@ -155,7 +155,7 @@ impl Tally {
         }
     }
 
-    /// "1:02 left", "about 1:02 left", "" while unknown.
+    /// "1:02 left", "about 1:02 left", "" while unknown. Rounded up, so that it meets [`Tally::spent`].
     pub(super) fn left(&self, elapsed_s: f64) -> String {
         let estimated = match self.budget {
             Budget::Seconds(_) => "",
@@ -163,17 +163,13 @@ impl Tally {
         };
         match self.seconds_left(elapsed_s) {
             Some(0.0) => "finishing".into(),
-            Some(seconds) => format!("{estimated}{} left", clock(seconds)),
+            Some(seconds) => format!("{estimated}{} left", clock(seconds.ceil())),
             None => String::new(),
         }
     }
 
-    /// "generation 7 · 38 networks · best error 2.31 % · front 9 · hypervolume 0.8123".
+    /// "38 networks · best error 2.31 % · front 9 · hypervolume 0.8123".
     pub(super) fn achieved(&self) -> String {
-        let generation = match self.generation {
-            0 => "initial population".into(),
-            generation => format!("generation {generation}"),
-        };
         let trained = counted(self.trained(), "network");
         let best = self.best.map(|best| {
             let hypervolume = significant(best.hypervolume);
@@ -183,23 +179,30 @@ impl Tally {
                 best.front_size
             )
         });
-        format!("{generation} · {trained}{}", best.unwrap_or_default())
+        format!("{trained}{}", best.unwrap_or_default())
     }
 
-    /// "training 3 of 6 · child 2 epoch 7/12 · child 4 epoch 1/12".
+    /// "generation 7 · 3 of 6 trained · at epoch 7/12, 1/12".
     pub(super) fn training(&self) -> String {
-        const SHOWN: usize = 3;
         if self.children == 0 {
             return "choosing children".into();
         }
-        let mut text = format!("trained {} of {}", self.trained_here, self.children);
-        for (child, (epoch, epochs)) in self.running.iter().take(SHOWN) {
-            text += &format!(" · child {} epoch {epoch}/{epochs}", child + 1);
-        }
+        let generation = match self.generation {
+            0 => "initial population".into(),
+            generation => format!("generation {generation}"),
+        };
+        format!("{generation} · {} of {} trained{}", self.trained_here, self.children, self.epochs())
+    }
+
+    /// " · at epoch 7/12, 1/12" for the children in training, as many as fit on a line.
+    fn epochs(&self) -> String {
+        const SHOWN: usize = 5;
+        let mut epochs: Vec<String> =
+            self.running.values().take(SHOWN).map(|(epoch, epochs)| format!("{epoch}/{epochs}")).collect();
         if self.running.len() > SHOWN {
-            text += &format!(" · {} more", self.running.len() - SHOWN);
+            epochs.push("...".into());
         }
-        text
+        if epochs.is_empty() { String::new() } else { format!(" · at epoch {}", epochs.join(", ")) }
     }
 }
 
@@ -279,12 +282,9 @@ pub(super) mod tests {
         let events = short_search();
         let tally = tally(&events[..events.len() - 1]);
         assert_eq!(tally.title(), "lemonade on digits, 2 workers, budget 160s");
-        assert_eq!(
-            tally.achieved(),
-            "generation 1 · 3 networks · best error 2.31 % · front 3 · hypervolume 0.8123"
-        );
-        assert_eq!(tally.training(), "trained 1 of 4 · child 2 epoch 3/12 · child 3 epoch 1/12");
-        assert_eq!((tally.spent(98.9), tally.left(98.0)), ("1:38 of 2:40".into(), "1:02 left".into()));
+        assert_eq!(tally.achieved(), "3 networks · best error 2.31 % · front 3 · hypervolume 0.8123");
+        assert_eq!(tally.training(), "generation 1 · 1 of 4 trained · at epoch 3/12, 1/12");
+        assert_eq!((tally.spent(98.9), tally.left(98.9)), ("1:38 of 2:40".into(), "1:02 left".into()));
         assert_eq!((tally.used(40.0), tally.used(200.0)), (0.25, 1.0));
         assert_eq!(tally.left(200.0), "finishing");
     }
@@ -295,7 +295,10 @@ pub(super) mod tests {
             started(Budget::Evaluations(10)),
             Event::GenerationStarted { generation: 0, children: 4 },
         ]);
-        assert_eq!(tally.achieved(), "initial population · 0 networks");
+        assert_eq!(
+            (tally.achieved(), tally.training()),
+            ("0 networks".into(), "initial population · 0 of 4 trained".into())
+        );
         assert_eq!((tally.used(5.0), tally.left(5.0).as_str()), (0.0, ""));
     }
 
