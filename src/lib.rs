@@ -1,5 +1,9 @@
 //! Multi-objective neural architecture search by network morphisms.
 // pub mod config;
 mod error;
+pub mod machine;
+pub mod pareto;
+pub mod progress;
 pub mod rng;
+pub mod strategy;
 pub use error::{Error, Result};

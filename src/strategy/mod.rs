@@ -1,0 +1,2 @@
+//! How a search chooses what to train next.
+pub mod kde;
