@@ -1,5 +1,6 @@
 //! Multi-objective neural architecture search by network morphisms.
-// pub mod config;
+pub mod config;
+pub mod data;
 mod error;
 pub mod machine;
 pub mod pareto;
