@@ -5,6 +5,7 @@ mod error;
 pub mod machine;
 pub mod pareto;
 pub mod progress;
+pub mod report;
 pub mod rng;
 pub mod strategy;
 pub use error::{Error, Result};
