@@ -29,9 +29,10 @@ settings! {
         /// When the search ends: 90s, 10m or 1.5h of wall-clock time, 200evals (the initial population
         /// included) or 30gens.
         pub budget: Budget = Budget::Seconds(160.0),
-        /// What is minimised, by name; the first is the one that training lowers.
+        /// What is minimised: error, params, macs, activation_memory, latency. The first is the one that training
+        /// lowers.
         pub objectives: Vec<String> = vec!["error".into(), "params".into()],
-        /// Hard upper bounds, by objective name.
+        /// Hard upper bounds, by objective name: max.params = 20000.
         pub max: BTreeMap<String, f64> = BTreeMap::new(),
         /// Where the images come from and how they are split.
         pub data: DataConfig = DataConfig::default(),
