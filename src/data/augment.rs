@@ -119,6 +119,7 @@ mod tests {
     use super::*;
     use crate::rng;
     use proptest::prelude::*;
+    use std::collections::BTreeMap;
 
     fn off() -> Recipe {
         Recipe { crop: 0, flip: false, cutout: 0, mixup: 0.0, label_smoothing: 0.0, ..Recipe::default() }
@@ -230,18 +231,38 @@ mod tests {
 
     #[test]
     fn shifts_reach_every_offset_and_flips_are_fair() {
-        let shape = ImageShape { channels: 1, height: 3, width: 3 };
+        let shape = ImageShape { channels: 1, height: 5, width: 5 };
         let recipe = Recipe { crop: 1, flip: true, ..off() };
         let mut rng = rng::stream(5, "test of distort", &[]);
-        let mut seen = std::collections::BTreeMap::<usize, usize>::new();
-        for _ in 0..1800 {
-            let mut image = [0.0, 0.0, 0.0, 0.0, 1.0, 2.0, 0.0, 0.0, 0.0];
+        let mut seen = BTreeMap::<(usize, bool), usize>::new();
+        for _ in 0..3600 {
+            // A 1 in the middle and a 2 to its right.
+            let mut image = [0.0; 25];
+            image[12..14].copy_from_slice(&[1.0, 2.0]);
             distort(&mut image, shape, &recipe, &mut rng);
-            *seen.entry(image.iter().position(|&v| v == 1.0).unwrap()).or_default() += 1;
+            let place = |value| image.iter().position(|&v| v == value).unwrap();
+            *seen.entry((place(1.0), place(2.0) < place(1.0))).or_default() += 1;
         }
-        // Nine places of the centre, 200 times each: 5 standard deviations are 67.
-        assert_eq!(seen.len(), 9);
-        assert!(seen.values().all(|&n| n.abs_diff(200) < 67), "{seen:?}");
+        // Nine places, mirrored or not, 200 times each: 5 standard deviations are 69.
+        assert_eq!(seen.len(), 18);
+        assert!(seen.values().all(|&n| n.abs_diff(200) < 69), "{seen:?}");
+    }
+
+    #[test]
+    fn cutout_is_centred_on_every_pixel_alike() {
+        let shape = ImageShape { channels: 1, height: 3, width: 4 };
+        let recipe = Recipe { cutout: 1, ..off() };
+        let mut rng = rng::stream(6, "test of distort", &[]);
+        let mut blanked = BTreeMap::<usize, usize>::new();
+        for _ in 0..2400 {
+            let mut image = [1.0; 12];
+            distort(&mut image, shape, &recipe, &mut rng);
+            assert_eq!(image.iter().filter(|&&v| v == 0.0).count(), 1);
+            *blanked.entry(image.iter().position(|&v| v == 0.0).unwrap()).or_default() += 1;
+        }
+        // Twelve places, 200 times each: 5 standard deviations are 68.
+        assert_eq!(blanked.len(), 12);
+        assert!(blanked.values().all(|&n| n.abs_diff(200) < 68), "{blanked:?}");
     }
 
     /// Mean 1/2 and variance 1 / (4 (2 alpha + 1)) of Beta(alpha, alpha).

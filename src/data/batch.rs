@@ -165,6 +165,22 @@ mod tests {
     }
 
     #[test]
+    fn mixup_mixes_images_as_it_mixes_their_targets() {
+        // Two images of different classes: the targets tell the weight, and whether they were mixed at all.
+        let other = DIGITS.train.labels.iter().position(|&label| label != DIGITS.train.labels[0]).unwrap();
+        let (plain, _) = batch(&[0, other], &off(), 0);
+        let mut mixed = 0;
+        for seed in 0..20 {
+            let (images, targets) = batch(&[0, other], &Recipe { mixup: 1.0, ..off() }, seed);
+            let own = targets[0][DIGITS.train.labels[0] as usize];
+            let expected = plain[..64].iter().zip(&plain[64..]).map(|(x, y)| own * x + (1.0 - own) * y);
+            assert!(images.iter().zip(expected).all(|(found, expected)| (found - expected).abs() < 1e-5));
+            mixed += usize::from(own < 1.0);
+        }
+        assert!((3..18).contains(&mixed), "half of the permutations of two swap them: {mixed} of 20");
+    }
+
+    #[test]
     fn values_out_of_range_are_refused_by_key() {
         let message = |recipe| {
             DIGITS.train_batch(&[0], &recipe, &mut rng::stream(1, "test", &[])).unwrap_err().to_string()

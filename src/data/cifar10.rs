@@ -52,10 +52,11 @@ impl Source for Cifar10 {
         let dir = home(dir);
         let batches = TRAIN.map(|name| read_batch(&dir, name)).into_iter().collect::<Result<Vec<_>>>()?;
         same_lengths(&dir, &batches)?;
-        let train = Split {
-            labels: batches.iter().flat_map(|batch| &batch.labels).copied().collect(),
-            pixels: batches.into_iter().flat_map(|batch| batch.pixels).collect(),
-        };
+        let mut train = Split::default();
+        for batch in batches {
+            train.pixels.extend(batch.pixels);
+            train.labels.extend(batch.labels);
+        }
         Ok(Raw {
             shape: SHAPE,
             classes: class_names(&dir)?,

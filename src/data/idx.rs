@@ -131,9 +131,13 @@ impl Part {
 
 /// The names a file may have: with a hyphen or, as some archives unpack, a dot before "idx"; raw or gzipped.
 fn candidates(dir: &Path, part: Part, kind: &str) -> impl Iterator<Item = PathBuf> {
+    stems(part, kind).into_iter().flat_map(|stem| [stem.clone(), stem + ".gz"]).map(|name| dir.join(name))
+}
+
+fn stems(part: Part, kind: &str) -> [String; 2] {
     let hyphen = format!("{}-{kind}", part.prefix());
     let dot = hyphen.replace("-idx", ".idx");
-    [hyphen, dot].into_iter().flat_map(|name| [name.clone(), name + ".gz"]).map(|name| dir.join(name))
+    [hyphen, dot]
 }
 
 impl Idx {
@@ -174,60 +178,39 @@ impl Idx {
 
     fn file(&self, dir: &Path, part: Part, kind: &str) -> Result<PathBuf> {
         candidates(dir, part, kind).find(|file| file.exists()).ok_or_else(|| {
-            let names: Vec<_> = candidates(dir, part, kind)
-                .filter_map(|path| Some(path.file_name()?.display().to_string()))
-                .collect();
+            let expected = format!("{}, raw or with .gz", stems(part, kind).join(" or "));
             let found = if dir.is_dir() { "no such file" } else { "no such folder" };
-            Error::data(
-                dir,
-                format!("a file of {}", self.name),
-                names.join(" or "),
-                format!("{found}\n  hint: {}", self.get),
-            )
+            let hint = format!("{found}\n  hint: {}", self.get);
+            Error::data(dir, format!("a file of {}", self.name), expected, hint)
         })
     }
 }
 
 /// An IDX file of bytes with `N` dimensions, none of which is 0: the dimensions and the values.
-///
-/// Nothing is reserved on the word of the header: a file of a few bytes cannot make us ask for gigabytes.
 fn read_idx<const N: usize>(path: &Path) -> Result<([usize; N], Vec<u8>)> {
-    let file = File::open(path).map_err(Error::io("read", path))?;
-    let length = file.metadata().map_err(Error::io("read", path))?.len();
-    let mut file = BufReader::new(file);
+    let mut file = BufReader::new(File::open(path).map_err(Error::io("read", path))?);
     // By content, not by name: files are renamed. IDX starts with 0.
-    let gzipped = file.fill_buf().map_err(Error::io("read", path))?.starts_with(&[0x1f, 0x8b]);
-    if gzipped {
-        read_values(path, MultiGzDecoder::new(file), length.saturating_mul(DEFLATE_RATIO))
+    if file.fill_buf().map_err(Error::io("read", path))?.starts_with(&[0x1f, 0x8b]) {
+        read_values(path, MultiGzDecoder::new(file))
     } else {
-        read_values(path, file, length)
+        read_values(path, file)
     }
 }
 
-/// Deflate cannot compress further than this (zlib's documentation, "Maximum Compression Factor").
-const DEFLATE_RATIO: u64 = 1032;
-
-/// `at_most`: no more bytes than this can come from `file`.
-fn read_values<const N: usize>(
-    path: &Path,
-    mut file: impl Read,
-    at_most: u64,
-) -> Result<([usize; N], Vec<u8>)> {
+/// Nothing is reserved on the word of the header: a file of a few bytes cannot make us ask for gigabytes.
+fn read_values<const N: usize>(path: &Path, mut file: impl Read) -> Result<([usize; N], Vec<u8>)> {
     let dims = read_header::<N>(path, &mut file)?;
     let header = 4 + 4 * N as u64;
-    let values =
-        dims.iter().try_fold(1u64, |product, &dim| product.checked_mul(dim.into())).unwrap_or(u64::MAX);
+    let values = dims.iter().fold(1u64, |product, &dim| product.saturating_mul(dim.into()));
     let size = |values: u64| format!("{} bytes for the dimensions {dims:?}", values.saturating_add(header));
-    let truncated =
-        |found: u64| Error::data(path, "length", size(values), format!("{found} (truncated file)"));
-    if values > at_most.saturating_sub(header) {
-        return Err(truncated(at_most));
-    }
     let mut bytes = Vec::new();
     // One more than is due, to see whether the file ends there.
-    file.take(values + 1).read_to_end(&mut bytes).map_err(unreadable(path))?;
+    file.take(values.saturating_add(1)).read_to_end(&mut bytes).map_err(unreadable(path))?;
     match (bytes.len() as u64).cmp(&values) {
-        Ordering::Less => Err(truncated(header + bytes.len() as u64)),
+        Ordering::Less => {
+            let found = format!("{} (truncated file)", header + bytes.len() as u64);
+            Err(Error::data(path, "length", size(values), found))
+        }
         Ordering::Equal => Ok((dims.map(|dim| dim as usize), bytes)),
         Ordering::Greater => Err(Error::data(path, "length", size(values), "more (trailing bytes)")),
     }

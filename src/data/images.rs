@@ -110,7 +110,7 @@ fn load_parts(root: &Path, config: &DataConfig) -> Result<Raw> {
     if let Some(other) =
         entries(root)?.iter().find(|entry| !entry.ends_with("train") && !entry.ends_with("test"))
     {
-        return Err(Error::data(other, "place", "nothing beside train/ and test/", "this"));
+        return Err(Error::data(other, "name", "nothing beside train/ and test/", name(other)));
     }
     let (classes, mut pictures) = walk(&root.join("train"))?;
     let (test_classes, test) = walk(&root.join("test"))?;
@@ -137,12 +137,7 @@ fn different_classes(root: &Path, train: &[String], test: &[String]) -> Error {
 fn walk(root: &Path) -> Result<(Vec<String>, Vec<Picture>)> {
     let folders = entries(root)?;
     if let Some(file) = folders.iter().find(|entry| !entry.is_dir()) {
-        return Err(Error::data(
-            file,
-            "place",
-            "sub-folders, one per class (hidden files are ignored)",
-            "a file",
-        ));
+        return Err(Error::data(file, "kind of file", "a sub-folder for each class", "no folder"));
     }
     if folders.len() < 2 {
         let expected = "at least 2 sub-folders, one per class";
@@ -159,7 +154,7 @@ fn walk(root: &Path) -> Result<(Vec<String>, Vec<Picture>)> {
 fn class(folder: &Path) -> Result<Vec<PathBuf>> {
     let files = entries(folder)?;
     if let Some(inner) = files.iter().find(|entry| entry.is_dir()) {
-        return Err(Error::data(inner, "place", "pictures only in the folder of a class", "a folder"));
+        return Err(Error::data(inner, "kind of file", "a picture in the folder of a class", "a folder"));
     }
     if files.is_empty() {
         return Err(Error::data(folder, "class folder", "at least one picture", "none"));

@@ -1,7 +1,7 @@
 //! Data sets: where images come from, how they are split, normalised and batched.
 //!
 //! A [`Source`] reads one format and knows nothing of splits by seed; [`Dataset::load`] does the rest in one order
-//! for all of them: resize, limit, hold out validation images, measure the normalisation.
+//! for all of them: limit, resize, hold out validation images, measure the normalisation.
 //!
 //! To add a data set, write one file with a [`Source`] and name it in [`SOURCES`]; the contract tests walk that list.
 
@@ -94,10 +94,9 @@ impl Split {
 
     /// The images at `indices`, in that order.
     fn select(&self, indices: &[usize]) -> Self {
-        Self {
-            pixels: indices.iter().flat_map(|&i| self.image(i)).copied().collect(),
-            labels: indices.iter().map(|&i| self.labels[i]).collect(),
-        }
+        let mut pixels = Vec::with_capacity(self.pixels.len() / self.len().max(1) * indices.len());
+        indices.iter().for_each(|&index| pixels.extend_from_slice(self.image(index)));
+        Self { pixels, labels: indices.iter().map(|&index| self.labels[index]).collect() }
     }
 }
 
@@ -129,7 +128,7 @@ pub struct Dataset {
 }
 
 impl Dataset {
-    /// Reads, resizes, limits and splits the data set that `config` names.
+    /// Reads, limits, resizes and splits the data set that `config` names.
     ///
     /// `seed` decides which training images are used (`limit`) and which of them are held out (`validation`).
     /// The test images depend on the data alone.
@@ -139,12 +138,13 @@ impl Dataset {
     /// that has too few images to be in both the training and the validation split.
     pub fn load(config: &DataConfig, seed: u64) -> Result<Self> {
         check(config)?;
-        let raw = find(&config.name)?.load(config)?.resized(config.size);
-        let train = limited(&raw, config, seed)?;
-        let held_out = split::hold_out(&train.labels, raw.classes.len(), config.validation, |class| {
+        let raw = find(&config.name)?.load(config)?.limited(config.limit, seed).resized(config.size);
+        enough(&raw, config)?;
+        let split = split::hold_out(&raw.train.labels, raw.classes.len(), config.validation, |class| {
             rng::stream(seed, "validation split", &[class])
         });
-        Ok(Self::new(config.name.clone(), raw, train.select(&held_out.kept), train.select(&held_out.taken)))
+        let (train, validation) = (raw.train.select(&split.kept), raw.train.select(&split.taken));
+        Ok(Self::new(config.name.clone(), raw, train, validation))
     }
 
     fn new(name: String, raw: Raw, train: Split, validation: Split) -> Self {
@@ -186,32 +186,20 @@ fn setting(key: &str, expected: &str, found: impl Into<String>) -> Error {
     }
 }
 
-/// The training images that may be used, at least two of each class.
-fn limited(raw: &Raw, config: &DataConfig, seed: u64) -> Result<Split> {
-    let classes = raw.classes.len();
-    let chosen = match config.limit {
-        0 => raw.train.clone(),
-        limit => raw.train.select(&split::subset(&raw.train.labels, classes, limit, |class| {
-            rng::stream(seed, "limit", &[class])
-        })),
-    };
-    match chosen.class_counts(classes).iter().position(|&count| count < 2) {
-        None => Ok(chosen),
-        Some(class) => Err(too_few(raw, config, class, chosen.class_counts(classes)[class])),
-    }
-}
-
-fn too_few(raw: &Raw, config: &DataConfig, class: usize, count: usize) -> Error {
+/// Refuses a class that could not be in both the training and the validation split.
+fn enough(raw: &Raw, config: &DataConfig) -> Result<()> {
+    let counts = raw.train.class_counts(raw.classes.len());
+    let Some(class) = counts.iter().position(|&count| count < 2) else { return Ok(()) };
     let limit = match config.limit {
         0 => String::new(),
         limit => format!(" with data.limit = {limit}"),
     };
-    Error::data(
+    Err(Error::data(
         &raw.origin,
         format!("class `{}`", raw.classes[class]),
         "at least 2 training images, one to train on and one to validate on",
-        format!("{count}{limit}"),
-    )
+        format!("{}{limit}", counts[class]),
+    ))
 }
 
 fn digest(shape: ImageShape, splits: [&Split; 3]) -> String {

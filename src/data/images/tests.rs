@@ -122,7 +122,7 @@ fn hidden_files_are_ignored_and_others_named() {
     folder.assert_complains(&["car/notes.txt", "a PNG, JPEG"]);
     fs::remove_file(folder.join("car/notes.txt")).unwrap();
     fs::write(folder.join("README"), "x").unwrap();
-    folder.assert_complains(&["/README", "sub-folders, one per class"]);
+    folder.assert_complains(&["/README", "a sub-folder for each class"]);
 }
 
 #[test]
