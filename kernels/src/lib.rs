@@ -1,73 +1,55 @@
-use candle_core::{Result, Tensor};
-pub struct Conv2dConfig {
-    pub stride: (usize, usize),
-    pub padding: (usize, usize),
-    pub dilation: (usize, usize),
-    pub groups: usize,
-}
-pub struct Pool2dConfig {
-    pub kernel: (usize, usize),
-    pub stride: (usize, usize),
-    pub padding: (usize, usize),
-}
-pub struct BatchNormOutput {
-    pub output: Tensor,
-    pub mean: Tensor,
-    pub variance: Tensor,
-}
-pub fn conv2d(x: &Tensor, w: &Tensor, b: Option<&Tensor>, c: &Conv2dConfig) -> Result<Tensor> {
-    let y = x.conv2d(w, c.padding.0, c.stride.0, c.dilation.0, c.groups)?;
-    match b {
-        Some(b) => y.broadcast_add(&b.reshape((1, (), 1, 1))?),
-        None => Ok(y),
-    }
-}
-pub fn max_pool2d(x: &Tensor, c: &Pool2dConfig) -> Result<Tensor> {
-    x.max_pool2d_with_stride(c.kernel, c.stride)
-}
-pub fn avg_pool2d(x: &Tensor, c: &Pool2dConfig) -> Result<Tensor> {
-    x.avg_pool2d_with_stride(c.kernel, c.stride)
-}
-pub fn global_avg_pool2d(x: &Tensor) -> Result<Tensor> {
-    x.mean_keepdim(2)?.mean_keepdim(3)
-}
-pub fn batch_norm_train(
-    _x: &Tensor,
-    _g: &Tensor,
-    _b: &Tensor,
-    _eps: f64,
-    _relu: bool,
-) -> Result<BatchNormOutput> {
-    todo!()
-}
-pub fn batch_norm_eval(
-    x: &Tensor,
-    g: &Tensor,
-    b: &Tensor,
-    m: &Tensor,
-    v: &Tensor,
-    eps: f64,
-    relu: bool,
-) -> Result<Tensor> {
-    let r = |t: &Tensor| t.reshape((1, (), 1, 1));
-    let s = (g / (v + eps)?.sqrt()?)?;
-    let y = x.broadcast_sub(&r(m)?)?.broadcast_mul(&r(&s)?)?.broadcast_add(&r(b)?)?;
-    if relu { y.relu() } else { Ok(y) }
-}
-pub fn relu(x: &Tensor) -> Result<Tensor> {
-    x.relu()
-}
-pub fn linear(x: &Tensor, w: &Tensor, b: Option<&Tensor>) -> Result<Tensor> {
-    let y = x.matmul(&w.t()?)?;
-    match b {
-        Some(b) => y.broadcast_add(b),
-        None => Ok(y),
-    }
-}
-pub fn mix(a: &Tensor, b: &Tensor, l: &Tensor) -> Result<Tensor> {
-    let l = l.reshape((1, 1, 1, 1))?;
-    b.broadcast_sub(a)?.broadcast_mul(&l)? + a
-}
-pub fn cross_entropy(_l: &Tensor, _t: &Tensor) -> Result<Tensor> {
-    todo!()
-}
+//! The operations of a convolutional network as candle custom ops, with correct gradients.
+//!
+//! candle's own convolution, pooling and activation are slow on CPUs, and some of their gradients are
+//! wrong or missing: that of max-pooling is divided by the size of the window, that of a strided
+//! convolution fails on inputs that are not square, that of ReLU at 0 is 1. The functions here take and
+//! return ordinary [`candle_core::Tensor`]s, are tested against finite differences and PyTorch, and take
+//! part in candle's back-propagation like its own.
+//!
+//! - Images are `[batch, channels, height, width]`, numbers f32 or f64, all arguments of one call alike.
+//!   Arguments need not be contiguous.
+//! - A bad argument is an error that names the operation, what it expects and what it found.
+//! - NaN goes in, NaN comes out, as in PyTorch.
+//! - Work is spread over the current rayon pool. Results have the same bits for any number of threads;
+//!   they may differ in the last bits between processors with and without AVX2.
+//!
+//! ```
+//! use candle_convnet::{Conv2dConfig, Pool2dConfig, batch_norm_train, conv2d, max_pool2d};
+//! use candle_core::{DType, Device, Tensor, Var};
+//!
+//! let images = Tensor::ones((8, 3, 32, 32), DType::F32, &Device::Cpu)?;
+//! let weight = Var::ones((16, 3, 3, 3), DType::F32, &Device::Cpu)?;
+//! let gamma = Var::ones(16, DType::F32, &Device::Cpu)?;
+//! let beta = Var::zeros(16, DType::F32, &Device::Cpu)?;
+//!
+//! let same = Conv2dConfig { padding: (1, 1), ..Default::default() };
+//! let x = conv2d(&images, &weight, None, &same)?;
+//! let x = batch_norm_train(&x, &gamma, &beta, 1e-5, true)?.output;
+//! let halve = Pool2dConfig { kernel: (2, 2), stride: (2, 2), padding: (0, 0) };
+//! let x = max_pool2d(&x, &halve)?;
+//! assert_eq!(x.dims(), [8, 16, 16, 16]);
+//! let gradients = x.sum_all()?.backward()?;
+//! assert!(gradients.get(&weight).is_some());
+//! # Ok::<(), candle_core::Error>(())
+//! ```
+#![warn(missing_docs)]
+
+mod activation;
+mod conv;
+mod linear;
+mod loss;
+mod mix;
+mod norm;
+mod parallel;
+mod pool;
+mod reduce;
+mod simd;
+mod tensor;
+
+pub use activation::relu;
+pub use conv::{Conv2dConfig, conv2d};
+pub use linear::linear;
+pub use loss::cross_entropy;
+pub use mix::mix;
+pub use norm::{BatchNormOutput, batch_norm_eval, batch_norm_train};
+pub use pool::{Pool2dConfig, avg_pool2d, global_avg_pool2d, max_pool2d};
