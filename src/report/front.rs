@@ -29,12 +29,12 @@ pub fn plot(view: &RunView, up: usize, across: usize) -> FrontPlot {
     step_line(&mut svg, &members);
     bounds(&mut svg, (across_view, &x), (up_view, &y));
     let mut beyond = 0;
-    let mut faint = Vec::new();
+    let mut faint = stairs(&members);
     for individual in view.individuals.iter().filter(|individual| !individual.on_front) {
         if let Some((x, y)) = place(individual) {
             svg.individual(individual.id, &tip(view, individual), |svg| mark(svg, x, y));
             beyond += usize::from(x.1 || y.1);
-            faint.push((x.0, y.0));
+            faint.push(Rect::around((x.0, y.0), 2.5));
         }
     }
     draw_front(
@@ -149,6 +149,17 @@ fn staircase(points: &[Point]) -> Vec<Point> {
     steps
 }
 
+/// The area that the step line covers.
+fn stairs(members: &[Point]) -> Vec<Rect> {
+    let steps = staircase(members);
+    let corner = |pair: &[Point]| {
+        let (from, to) = (pair[0], pair[1]);
+        let across = Rect { x: from.0, y: from.1 - 1.0, width: to.0 - from.0, height: 2.0 };
+        [across, Rect { x: to.0 - 1.0, y: from.1, width: 2.0, height: to.1 - from.1 }]
+    };
+    steps.windows(2).flat_map(corner).collect()
+}
+
 fn bounds(svg: &mut Svg, (across, x): (&ObjectiveView, &Axis), (up, y): (&ObjectiveView, &Axis)) {
     let text = |objective: &ObjectiveView, bound: f64, beyond: bool| {
         let value = format::value(&objective.unit, bound);
@@ -176,7 +187,7 @@ fn bounds(svg: &mut Svg, (across, x): (&ObjectiveView, &Axis), (up, y): (&Object
     }
 }
 
-fn draw_front(svg: &mut Svg, view: &RunView, front: &[&IndividualView], at: &[Point], faint: &[Point]) {
+fn draw_front(svg: &mut Svg, view: &RunView, front: &[&IndividualView], at: &[Point], faint: &[Rect]) {
     let named: Vec<_> = front.iter().zip(at).map(|(member, at)| (*at, format!("#{}", member.id))).collect();
     let placed = labels::place(&named, faint, Rect { height: plot::AREA.height - 2.0, ..plot::AREA });
     for (from, to) in placed.iter().filter_map(|label| label.leader) {
