@@ -1,7 +1,7 @@
 //! The front in a pair of objectives, among all evaluated networks.
 
 use super::axis::Axis;
-use super::svg::{Anchor, Point, Rect, Svg, px};
+use super::svg::{Anchor, Point, Rect, Svg, px, text_width};
 use super::{IndividualView, ObjectiveView, RunView, format, labels, plot};
 
 /// A drawn pair of objectives, and how many networks lie beyond its axes.
@@ -160,31 +160,35 @@ fn stairs(members: &[Point]) -> Vec<Rect> {
     steps.windows(2).flat_map(corner).collect()
 }
 
+/// The bounds as dashed lines, with their values above the plot or under the line.
 fn bounds(svg: &mut Svg, (across, x): (&ObjectiveView, &Axis), (up, y): (&ObjectiveView, &Axis)) {
-    let text = |objective: &ObjectiveView, bound: f64, beyond: bool| {
-        let value = format::value(&objective.unit, bound);
-        if beyond { format!("bound {value}, beyond the axis") } else { format!("bound {value}") }
-    };
     if let Some(bound) = across.bound {
         let (at, beyond) = x.at(bound);
         if !beyond {
             svg.line("p-bound", (at, plot::AREA.y), (at, plot::AREA.bottom()));
         }
-        svg.text("p-bound-label", (at - 5.0, plot::AREA.y + 11.0), Anchor::End, &text(across, bound, beyond));
+        let text = bound_text(across, bound, beyond);
+        let end = at.max(plot::AREA.x + text_width(&text, 10.0));
+        svg.text("p-bound-label", (end, plot::AREA.y - 5.0), Anchor::End, &text);
     }
     if let Some(bound) = up.bound {
         let (at, beyond) = y.at(bound);
         if !beyond {
             svg.line("p-bound", (plot::AREA.x, at), (plot::AREA.right(), at));
         }
-        let below = if across.bound.is_some() && at < plot::AREA.y + 14.0 { 26.0 } else { 13.0 };
+        let baseline = (at + 12.0).min(plot::AREA.bottom() - 4.0);
         svg.text(
             "p-bound-label",
-            (plot::AREA.right() - 4.0, at + below),
+            (plot::AREA.right() - 4.0, baseline),
             Anchor::End,
-            &text(up, bound, beyond),
+            &bound_text(up, bound, beyond),
         );
     }
+}
+
+fn bound_text(objective: &ObjectiveView, bound: f64, beyond: bool) -> String {
+    let value = format::value(&objective.unit, bound);
+    if beyond { format!("bound {value}, beyond the axis") } else { format!("bound {value}") }
 }
 
 fn draw_front(svg: &mut Svg, view: &RunView, front: &[&IndividualView], at: &[Point], faint: &[Rect]) {
