@@ -10,6 +10,8 @@ const BETWEEN: f64 = 20.0;
 const MARGIN: f64 = 6.0;
 /// Between arcs, and between the first arc and the boxes.
 const LANE: f64 = 9.0;
+/// Radius of a line's turn.
+const TURN: f64 = 9.0;
 const MOST_CHARACTERS: usize = 34;
 
 /// A network as an SVG file: a box per layer, or per chain such as Conv-BatchNorm-ReLU, with its shape and parameters.
@@ -136,28 +138,54 @@ fn straight(svg: &mut Svg, frame: &Frame, blocks: &[Block], from: usize, to: usi
         return;
     }
     let (a, b) = (frame.place(&blocks[from]), frame.place(&blocks[to]));
-    let side = |from: &Block, to: &Block| match from.column.cmp(&to.column) {
-        std::cmp::Ordering::Less => -0.25,
-        std::cmp::Ordering::Equal => 0.0,
-        std::cmp::Ordering::Greater => 0.25,
-    };
-    let (block, next) = (&blocks[from], &blocks[to]);
-    let start = a.x + a.width * (0.5 + side(next, block) * f64::from(u8::from(block.column < next.column)));
-    let end = b.x + b.width * (0.5 + side(block, next) * f64::from(u8::from(block.column > next.column)));
-    let (top, bend) = (b.y - 4.0, b.y - GAP);
-    let half = px((bend + top) / 2.0);
-    svg.path(
-        "p-edge",
-        &format!(
-            "M{s} {}V{}C{s} {half} {e} {half} {e} {}",
-            px(a.bottom()),
-            px(bend),
-            px(top),
-            s = px(start),
-            e = px(end)
-        ),
+    match (blocks[from].column, blocks[to].column) {
+        // The next column is free beside the row in which a chain starts, and beside the one in which it joins.
+        (0, 1) => fork(svg, a, b),
+        (1, 0) => join(svg, a, b),
+        (_, _) => down(svg, a, b),
+    }
+}
+
+/// Out of the right side, and down onto the box in the next column.
+fn fork(svg: &mut Svg, from: Rect, to: Rect) {
+    let (x, y) = (to.x + to.width / 2.0, from.y + BOX * 0.68);
+    let path = format!(
+        "M{} {y}H{}Q{x} {y} {x} {}V{}",
+        px(from.right()),
+        px(x - TURN),
+        px(y + TURN),
+        px(to.y - 4.0),
+        x = px(x),
+        y = px(y)
     );
-    svg.path("p-arrow", &format!("M{} {}l-4 -6h8Z", px(end), px(b.y)));
+    svg.path("p-edge", &path);
+    svg.path("p-arrow", &format!("M{} {}l-4 -6h8Z", px(x), px(to.y)));
+}
+
+/// Down, and into the right side of the box in the column before.
+fn join(svg: &mut Svg, from: Rect, to: Rect) {
+    let (x, y) = (from.x + from.width / 2.0, to.y + BOX * 0.32);
+    let path = format!(
+        "M{x} {}V{}Q{x} {y} {} {y}H{}",
+        px(from.bottom()),
+        px(y - TURN),
+        px(x - TURN),
+        px(to.right() + 4.0),
+        x = px(x),
+        y = px(y)
+    );
+    svg.path("p-edge", &path);
+    svg.path("p-arrow", &format!("M{} {}l6 -4v8Z", px(to.right()), px(y)));
+}
+
+/// Down to the gap above the other box and, through the gap, to the middle of its upper side.
+fn down(svg: &mut Svg, from: Rect, to: Rect) {
+    let middle = |at: Rect| at.x + at.width / 2.0;
+    let (start, end, top, bend) = (middle(from), middle(to), to.y - 4.0, to.y - GAP);
+    let half = px((bend + top) / 2.0);
+    let curve = format!("C{s} {half} {e} {half} {e} {}", px(top), s = px(start), e = px(end));
+    svg.path("p-edge", &format!("M{} {}V{}{curve}", px(start), px(from.bottom()), px(bend)));
+    svg.path("p-arrow", &format!("M{} {}l-4 -6h8Z", px(end), px(to.y)));
 }
 
 fn arcs(svg: &mut Svg, frame: &Frame, blocks: &[Block]) {
@@ -175,7 +203,7 @@ fn arcs(svg: &mut Svg, frame: &Frame, blocks: &[Block]) {
 /// From the side of one box, around at `x`, into the side of another one; the points are the boxes' upper corners.
 fn draw_arc(svg: &mut Svg, from: (f64, f64), to: (f64, f64), x: f64) {
     let out = (x - from.0).signum();
-    let radius = 10.0_f64.min((x - from.0).abs()).min((x - to.0).abs());
+    let radius = TURN.min((x - from.0).abs()).min((x - to.0).abs());
     let (start, end) = (from.1 + BOX * 0.68, to.1 + BOX * 0.32);
     let near = px(x - out * radius);
     svg.path(

@@ -15,7 +15,11 @@ pub fn value(unit: &str, value: f64) -> String {
 /// A fraction as a percentage: "1.10 %", "12.3 %".
 pub fn percent(fraction: f64) -> String {
     let percent = fraction * 100.0;
-    let digits = if percent.abs() < 9.995 { 2 } else { 1 };
+    let digits = match percent.abs() {
+        small if small < 9.995 => 2,
+        large if large < 99.95 => 1,
+        _ => 0,
+    };
     format!("{percent:.digits$}{THIN}%")
 }
 
@@ -129,7 +133,7 @@ mod tests {
         check(&[
             (value("%", 0.0105), "1.05 %"),
             (value("%", 0.099_99), "10.0 %"),
-            (value("%", 1.0), "100.0 %"),
+            (value("%", 1.0), "100 %"),
             (value("ms", 0.4213), "0.421 ms"),
             (value("ms", 12.0), "12.0 ms"),
             (value("bytes", 48_128.0), "48.1 kB"),

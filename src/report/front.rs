@@ -1,7 +1,7 @@
 //! The front in a pair of objectives, among all evaluated networks.
 
 use super::axis::Axis;
-use super::svg::{Anchor, Point, Rect, Svg, px};
+use super::svg::{Anchor, Point, Rect, Svg, px, text_width};
 use super::{IndividualView, ObjectiveView, RunView, format, labels, plot};
 
 /// A drawn pair of objectives, and how many networks lie beyond its axes.
@@ -29,12 +29,12 @@ pub fn plot(view: &RunView, up: usize, across: usize) -> FrontPlot {
     step_line(&mut svg, &members);
     bounds(&mut svg, (across_view, &x), (up_view, &y));
     let mut beyond = 0;
-    let mut faint = Vec::new();
+    let mut faint = stairs(&members);
     for individual in view.individuals.iter().filter(|individual| !individual.on_front) {
         if let Some((x, y)) = place(individual) {
             svg.individual(individual.id, &tip(view, individual), |svg| mark(svg, x, y));
             beyond += usize::from(x.1 || y.1);
-            faint.push((x.0, y.0));
+            faint.push(Rect::around((x.0, y.0), 2.5));
         }
     }
     draw_front(
@@ -149,34 +149,49 @@ fn staircase(points: &[Point]) -> Vec<Point> {
     steps
 }
 
-fn bounds(svg: &mut Svg, (across, x): (&ObjectiveView, &Axis), (up, y): (&ObjectiveView, &Axis)) {
-    let text = |objective: &ObjectiveView, bound: f64, beyond: bool| {
-        let value = format::value(&objective.unit, bound);
-        if beyond { format!("bound {value}, beyond the axis") } else { format!("bound {value}") }
+/// The area that the step line covers.
+fn stairs(members: &[Point]) -> Vec<Rect> {
+    let steps = staircase(members);
+    let corner = |pair: &[Point]| {
+        let (from, to) = (pair[0], pair[1]);
+        let across = Rect { x: from.0, y: from.1 - 1.0, width: to.0 - from.0, height: 2.0 };
+        [across, Rect { x: to.0 - 1.0, y: from.1, width: 2.0, height: to.1 - from.1 }]
     };
+    steps.windows(2).flat_map(corner).collect()
+}
+
+/// The bounds as dashed lines, with their values above the plot or under the line.
+fn bounds(svg: &mut Svg, (across, x): (&ObjectiveView, &Axis), (up, y): (&ObjectiveView, &Axis)) {
     if let Some(bound) = across.bound {
         let (at, beyond) = x.at(bound);
         if !beyond {
             svg.line("p-bound", (at, plot::AREA.y), (at, plot::AREA.bottom()));
         }
-        svg.text("p-bound-label", (at - 5.0, plot::AREA.y + 11.0), Anchor::End, &text(across, bound, beyond));
+        let text = bound_text(across, bound, beyond);
+        let end = at.max(plot::AREA.x + text_width(&text, 10.0));
+        svg.text("p-bound-label", (end, plot::AREA.y - 5.0), Anchor::End, &text);
     }
     if let Some(bound) = up.bound {
         let (at, beyond) = y.at(bound);
         if !beyond {
             svg.line("p-bound", (plot::AREA.x, at), (plot::AREA.right(), at));
         }
-        let below = if across.bound.is_some() && at < plot::AREA.y + 14.0 { 26.0 } else { 13.0 };
+        let baseline = (at + 12.0).min(plot::AREA.bottom() - 4.0);
         svg.text(
             "p-bound-label",
-            (plot::AREA.right() - 4.0, at + below),
+            (plot::AREA.right() - 4.0, baseline),
             Anchor::End,
-            &text(up, bound, beyond),
+            &bound_text(up, bound, beyond),
         );
     }
 }
 
-fn draw_front(svg: &mut Svg, view: &RunView, front: &[&IndividualView], at: &[Point], faint: &[Point]) {
+fn bound_text(objective: &ObjectiveView, bound: f64, beyond: bool) -> String {
+    let value = format::value(&objective.unit, bound);
+    if beyond { format!("bound {value}, beyond the axis") } else { format!("bound {value}") }
+}
+
+fn draw_front(svg: &mut Svg, view: &RunView, front: &[&IndividualView], at: &[Point], faint: &[Rect]) {
     let named: Vec<_> = front.iter().zip(at).map(|(member, at)| (*at, format!("#{}", member.id))).collect();
     let placed = labels::place(&named, faint, Rect { height: plot::AREA.height - 2.0, ..plot::AREA });
     for (from, to) in placed.iter().filter_map(|label| label.leader) {

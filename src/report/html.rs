@@ -54,13 +54,13 @@ fn sections(view: &RunView) -> Vec<Section> {
     let part = |anchor, title, body: Option<Markup>| body.map(|body| Section { anchor, title, body });
     [
         part("front", "The front", Some(search::front(view))),
-        part("networks", "The networks of the front", search::networks(view)),
+        part("networks", "The networks, drawn", search::networks(view)),
         part("hypervolume", "Hypervolume", Some(search::hypervolume(view))),
-        part("family", "Family tree of the front", search::family(view)),
-        part("inheritance", "What children inherit", tables::inheritance(view)),
-        part("finish", "After the search: longer training", tables::finished(view)),
-        part("test", "Every use of the test set", Some(tables::test_uses(view))),
-        part("time", "Where the time went", tables::phases(view)),
+        part("family", "Family tree", search::family(view)),
+        part("inheritance", "Inheritance", tables::inheritance(view)),
+        part("finish", "Longer training", tables::finished(view)),
+        part("test", "Test set", Some(tables::test_uses(view))),
+        part("time", "Time", tables::phases(view)),
         part("all", "All networks", tables::individuals(view)),
         part("settings", "Settings and machine", Some(tables::settings(view))),
     ]
@@ -76,8 +76,8 @@ fn header(view: &RunView, sections: &[Section]) -> Markup {
             h1 { (view.title) }
             p.muted { (view.dataset) }
             p {
-                span.state.open[!ended] { (view.state) }
-                " " span.muted { "strategy " (view.strategy) ", budget " (view.budget) ", seed " (view.seed) ", started " (view.started) }
+                @if !view.state.is_empty() { span.state.open[!ended] { (view.state) } " " }
+                span.muted { "strategy " (view.strategy) ", budget " (view.budget) ", seed " (view.seed) ", started " (view.started) }
             }
             p.lead { (headline(view)) }
             (facts(view))
@@ -98,7 +98,7 @@ fn headline(view: &RunView) -> String {
         return format!("{start} None of them is on the front.");
     };
     match front.len() {
-        1 => format!("{start} One is better than all others in every objective: {}.", values(view, best)),
+        1 => format!("{start} The front is a single network, #{}: {}.", best.id, values(view, best)),
         size => format!(
             "{start} {size} of them form the front, from {} (#{}) to {} (#{}).",
             values(view, smallest),
@@ -109,13 +109,11 @@ fn headline(view: &RunView) -> String {
     }
 }
 
-/// The values of an individual in words: "error 1.10 %, params 12.3 k".
+/// The values of an individual in words: "1.05 % error, 12.3 k parameters".
 pub fn values(view: &RunView, individual: &IndividualView) -> String {
-    let part = |(index, objective): (usize, &super::ObjectiveView)| {
-        let name = objective.name.replace('_', " ");
-        Some(format!("{name} {}", format::value(&objective.unit, individual.value(index)?)))
-    };
-    view.objectives.iter().enumerate().filter_map(part).collect::<Vec<_>>().join(", ")
+    let parts = view.objectives.iter().enumerate();
+    let parts = parts.filter_map(|(index, objective)| Some(objective.phrase(individual.value(index)?)));
+    parts.collect::<Vec<_>>().join(", ")
 }
 
 /// The objective that a network's size is told by.

@@ -37,8 +37,6 @@ pub fn plot(view: &RunView, over: Over) -> Svg {
     for place in &places[1..] {
         line += &format!("H{}V{}", px(place.0), px(place.1));
     }
-    let bottom = px(plot::AREA.bottom());
-    svg.path("p-area", &format!("{line}V{bottom}H{}Z", px(first.0)));
     svg.path("p-step", &line);
     svg.circle("p-front", *last, 5.0);
     let text = format::significant(up[up.len() - 1]);
@@ -46,12 +44,11 @@ pub fn plot(view: &RunView, over: Over) -> Svg {
     svg
 }
 
-/// The reference point in words: "error 100 %, 1.00 M parameters".
+/// The reference point in words: "100 % error, 1.00 M parameters".
 pub fn reference(view: &RunView) -> String {
-    let part = |(objective, value): (&super::ObjectiveView, &f64)| {
-        format!("{} {}", objective.name.replace('_', " "), format::value(&objective.unit, *value))
-    };
-    view.objectives.iter().zip(&view.reference).map(part).collect::<Vec<_>>().join(", ")
+    let parts =
+        view.objectives.iter().zip(&view.reference).map(|(objective, value)| objective.phrase(*value));
+    parts.collect::<Vec<_>>().join(", ")
 }
 
 /// Seconds that a unit of the axis stands for, and its title.
@@ -89,6 +86,6 @@ mod tests {
     #[test]
     fn the_reference_point_is_told_with_units() {
         let text = reference(&sample::run()).replace('\u{a0}', " ");
-        assert_eq!(text, "error 100.0 %, params 1.00 M");
+        assert_eq!(text, "100 % error, 1.00 M parameters");
     }
 }

@@ -6,9 +6,10 @@ use super::svg::{Point, Rect, bold_width};
 const SIZE: f64 = 11.0;
 /// Distances from a point that are tried, in pixels; beyond the first a thin line leads to the label.
 const DISTANCES: [f64; 4] = [8.0, 18.0, 30.0, 46.0];
-/// Directions that are tried, in turns of a circle from the right, clockwise; the corner above right comes first.
+/// Directions that are tried, in turns of a circle from the right, clockwise. Down to the left comes first: no network
+/// lies on that side of the front.
 const DIRECTIONS: [f64; 12] =
-    [0.875, 0.375, 0.125, 0.625, 0.0, 0.5, 0.75, 0.25, 0.8125, 0.9375, 0.3125, 0.4375];
+    [0.375, 0.4375, 0.3125, 0.5, 0.25, 0.125, 0.875, 0.625, 0.0, 0.75, 0.9375, 0.0625];
 
 /// A placed label.
 #[derive(Debug, Clone, PartialEq)]
@@ -22,17 +23,16 @@ pub struct Label {
 }
 
 /// Places a label for each of `points`. One that would cover another label or a point wherever it stood is left out.
-/// `faint` points may be covered, but not where there is a choice.
-pub fn place(points: &[(Point, String)], faint: &[Point], area: Rect) -> Vec<Label> {
+/// What is `faint` may be covered, but not where there is a choice.
+pub fn place(points: &[(Point, String)], faint: &[Rect], area: Rect) -> Vec<Label> {
     let marks: Vec<Rect> = points.iter().map(|(at, _)| Rect::around(*at, 5.0)).collect();
-    let dots: Vec<Rect> = faint.iter().map(|at| Rect::around(*at, 2.5)).collect();
     let mut taken: Vec<Rect> = Vec::new();
     let mut labels = Vec::new();
     for (point, (at, text)) in points.iter().enumerate() {
         let free = |rect: &Rect| {
             area.contains(rect) && !taken.iter().chain(&marks).any(|other| other.overlaps(rect))
         };
-        let cost = |rect: &Rect| dots.iter().filter(|dot| dot.overlaps(rect)).count() as f64;
+        let cost = |rect: &Rect| faint.iter().filter(|mark| mark.overlaps(rect)).count() as f64;
         let candidates = candidates(*at, bold_width(text, SIZE)).into_iter().filter(|(rect, _)| free(rect));
         let best = candidates.map(|c| (cost(&c.0) * 6.0 + c.1, c)).min_by(|a, b| a.0.total_cmp(&b.0));
         if let Some((_, (rect, distance))) = best {
@@ -99,7 +99,7 @@ mod tests {
         let points = [((200.0, 150.0), "#1".to_owned())];
         let usual = boxes(&place(&points, &[], AREA), &points)[0];
         let covered = (usual.x + 3.0, usual.y + 3.0);
-        let moved = boxes(&place(&points, &[covered], AREA), &points)[0];
+        let moved = boxes(&place(&points, &[Rect::around(covered, 2.5)], AREA), &points)[0];
         assert!(!Rect::around(covered, 2.5).overlaps(&moved));
     }
 }

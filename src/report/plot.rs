@@ -1,10 +1,12 @@
 //! The frame that all plots share: axes, grid, ticks, titles.
 
 use super::axis::Axis;
-use super::svg::{Anchor, Rect, Svg, text_width};
+use super::svg::{Anchor, Rect, Svg, shorten, text_width};
 
-const WIDTH: f64 = 460.0;
-const HEIGHT: f64 = 350.0;
+const WIDTH: f64 = 420.0;
+const HEIGHT: f64 = 320.0;
+/// Of a title.
+const MOST_CHARACTERS: usize = 44;
 
 /// The area inside the axes.
 pub const AREA: Rect = Rect { x: 52.0, y: 34.0, width: WIDTH - 52.0 - 20.0, height: HEIGHT - 34.0 - 48.0 };
@@ -22,8 +24,8 @@ pub fn frame(label: &str, x: (&Axis, &str), y: (&Axis, &str)) -> Svg {
     let (left, bottom) = (AREA.x, AREA.bottom());
     svg.path("p-axis", &format!("M{left} {}V{bottom}H{}", AREA.y, AREA.right()));
     breaks(&mut svg, x.0, y.0);
-    svg.text("p-title", (8.0, 18.0), Anchor::Start, y.1);
-    svg.text("p-title", (AREA.right(), HEIGHT - 8.0), Anchor::End, x.1);
+    svg.text("p-title", (8.0, 18.0), Anchor::Start, &shorten(y.1, MOST_CHARACTERS));
+    svg.text("p-title", (AREA.right(), HEIGHT - 8.0), Anchor::End, &shorten(x.1, MOST_CHARACTERS));
     svg
 }
 

@@ -9,6 +9,8 @@ use super::{
 
 /// Networks that are drawn at once; the others are unfolded on demand.
 const DRAWN_AT_ONCE: usize = 12;
+/// Rows from which on a table scrolls inside a box of its own.
+const LONG: usize = 25;
 
 /// The front as a table and in each pair of objectives.
 pub fn front(view: &RunView) -> Markup {
@@ -30,7 +32,7 @@ pub fn front(view: &RunView) -> Markup {
 fn front_table(view: &RunView, front: &[&IndividualView]) -> Markup {
     let tested = front.iter().any(|member| member.test_error.is_some());
     html! {
-        div.scroll tabindex="0" {
+        div.scroll.tall[front.len() > LONG] tabindex="0" {
             table {
                 thead { tr {
                     th scope="col" { "network" }
@@ -71,18 +73,18 @@ fn pair(view: &RunView, up: usize, across: usize) -> Markup {
         figure {
             (plot.svg.inline())
             figcaption {
-                (view.objectives[up].heading()) " over " (view.objectives[across].heading())
-                ". Blue: the front" @if view.objectives.len() > 2 { ", joined where nothing is better in these two alone" }
-                ". Grey: " (others) " other " (plural(others, "network", "networks")) "."
+                (view.objectives[up].heading()) " over " (view.objectives[across].heading()) ". Blue: the front"
+                @if view.objectives.len() > 2 { ", the line along those that none beats in these two alone" }
+                ". Grey: " (others) " other " (plural(others)) "."
                 @if plot.beyond > 0 { " Arrowheads: " (plot.beyond) " beyond the axes." }
-                @if lost > 0 { " Without a place: " (lost) " that " (plural(lost, "has", "have")) " no such values." }
+                @if lost > 0 { " Not shown: " (lost) " " (plural(lost)) " without these values." }
             }
         }
     }
 }
 
-fn plural<'a>(count: usize, one: &'a str, many: &'a str) -> &'a str {
-    if count == 1 { one } else { many }
+fn plural(count: usize) -> &'static str {
+    if count == 1 { "network" } else { "networks" }
 }
 
 /// Each network of the front, drawn.
@@ -109,7 +111,7 @@ fn card(view: &RunView, member: &IndividualView) -> Markup {
     html! {
         article.net.broad[drawing.width() > 300.0] id={ "net-" (member.id) } data-id=(member.id) {
             h3 { "#" (member.id) }
-            p { (page::values(view, member)) @if let Some(error) = member.test_error { ", test error " (format::percent(error)) } }
+            p { (page::values(view, member)) @if let Some(error) = member.test_error { "; test error " (format::percent(error)) } }
             p.muted { (origin(member)) ", generation " (member.generation) ", " (member.epochs) " epochs in " (format::duration(member.seconds)) }
             (drawing.inline())
         }
@@ -144,7 +146,11 @@ fn swatch(draw: impl FnOnce(&mut Svg)) -> Markup {
 pub fn hypervolume(view: &RunView) -> Markup {
     use hypervolume::{Over, plot, reference};
     html! {
-        p { "The volume that the networks found so far dominate, up to a fixed reference point (" (reference(view)) "). It never falls; larger is better." }
+        p {
+            "The volume that the networks found so far dominate"
+            @if !view.reference.is_empty() { ", up to the fixed reference point of " (reference(view)) }
+            ". It never falls; larger is better."
+        }
         div.plots {
             @for over in [Over::Evaluations, Over::Time] { figure { (plot(view, over).inline()) } }
         }
@@ -156,7 +162,7 @@ pub fn family(view: &RunView) -> Option<Markup> {
     let first = view.objectives.first().map_or("value", |objective| objective.name.as_str());
     (!view.front().is_empty()).then(|| {
         html! {
-            p { "Filled: the front. Outlined: its ancestors. Over each line stand the edits that made the child, under each network its " (first) "." }
+            p { "Filled: the front. Outlined: its ancestors. Over each line stand the edits that made the child, under each network its " (first) ". Generations without a network in the tree are left out." }
             div.scroll.tree tabindex="0" { (lineage::plot(view).inline()) }
         }
     })

@@ -68,7 +68,7 @@ fn approximate_summary(rows: &[InheritanceRow]) -> Option<String> {
     let (sign, points) =
         (if median < 0.0 { "lower" } else { "higher" }, format::significant(median.abs() * 100.0));
     Some(format!(
-        "The {} children of approximate edits started {points} percentage points {sign} than their parents in the median.",
+        "The errors of the {} children of approximate edits were {points} percentage points {sign} in the median.",
         differences.len()
     ))
 }
