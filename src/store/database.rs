@@ -123,6 +123,16 @@ impl Database {
         Ok(database)
     }
 
+    /// A database that lives in memory only, for measurements before there is a run.
+    ///
+    /// # Errors
+    /// If SQLite fails.
+    pub fn in_memory() -> Result<Self> {
+        let connection = Connection::open_in_memory()?;
+        connection.execute_batch(SCHEMA)?;
+        Ok(Self { connection: Mutex::new(connection), path: PathBuf::from("memory") })
+    }
+
     fn connect(run: &Path) -> Result<Self> {
         let path = run.join(FILE);
         let connection = Connection::open(&path)?;
@@ -160,7 +170,8 @@ impl Database {
     /// If the database cannot be read.
     pub fn individuals(&self) -> Result<Vec<Individual>> {
         let connection = self.lock();
-        let mut objectives = connection.prepare("SELECT name, value FROM objectives WHERE individual = ?1")?;
+        let mut objectives =
+            connection.prepare("SELECT name, value FROM objectives WHERE individual = ?1")?;
         let mut individuals = connection.prepare("SELECT * FROM individuals ORDER BY id")?;
         let mut rows = individuals.query([])?;
         let mut all = Vec::new();
@@ -224,7 +235,8 @@ impl Database {
                 ],
             )?;
             for (name, value) in &individual.objectives {
-                transaction.execute("INSERT INTO objectives VALUES (?1, ?2, ?3)", params![id, name, value])?;
+                transaction
+                    .execute("INSERT INTO objectives VALUES (?1, ?2, ?3)", params![id, name, value])?;
             }
         }
         Ok(transaction.commit()?)
@@ -236,7 +248,8 @@ impl Database {
     /// If the database cannot be read.
     pub fn measurement(&self, fingerprint: &str, name: &str) -> Result<Option<MeasurementRow>> {
         let query = "SELECT value, low, high FROM measurements WHERE fingerprint = ?1 AND name = ?2";
-        let read = |row: &Row<'_>| Ok(MeasurementRow { value: row.get(0)?, low: row.get(1)?, high: row.get(2)? });
+        let read =
+            |row: &Row<'_>| Ok(MeasurementRow { value: row.get(0)?, low: row.get(1)?, high: row.get(2)? });
         Ok(self.lock().query_row(query, [fingerprint, name], read).optional()?)
     }
 
@@ -250,13 +263,30 @@ impl Database {
         Ok(())
     }
 
+    /// Takes over what another database holds of measurements.
+    ///
+    /// # Errors
+    /// If one of them cannot be read or written.
+    pub fn copy_measurements(&self, other: &Self) -> Result<()> {
+        let connection = other.lock();
+        let mut query = connection.prepare("SELECT fingerprint, name, value, low, high FROM measurements")?;
+        let mut rows = query.query([])?;
+        while let Some(row) = rows.next()? {
+            let (fingerprint, name): (String, String) = (row.get(0)?, row.get(1)?);
+            let row = MeasurementRow { value: row.get(2)?, low: row.get(3)?, high: row.get(4)? };
+            self.add_measurement(&fingerprint, &name, &row)?;
+        }
+        Ok(())
+    }
+
     /// The plan of a generation, with the results so far, in the order of the children.
     ///
     /// # Errors
     /// If the database cannot be read.
     pub fn jobs(&self, generation: usize) -> Result<Vec<JobRow>> {
         let connection = self.lock();
-        let mut query = connection.prepare("SELECT job, result FROM jobs WHERE generation = ?1 ORDER BY child")?;
+        let mut query =
+            connection.prepare("SELECT job, result FROM jobs WHERE generation = ?1 ORDER BY child")?;
         let rows = query.query_map([generation as i64], |row| Ok((row.get(0)?, row.get(1)?)))?;
         rows.map(|row| {
             let (job, result): (String, Option<String>) = row?;
@@ -298,7 +328,8 @@ impl Database {
     /// If the database cannot be read.
     pub fn tests(&self) -> Result<Vec<TestRow>> {
         let connection = self.lock();
-        let mut query = connection.prepare("SELECT individual, time, error, why FROM tests ORDER BY rowid")?;
+        let mut query =
+            connection.prepare("SELECT individual, time, error, why FROM tests ORDER BY rowid")?;
         let rows = query.query_map([], |row| {
             let individual = row.get::<_, i64>(0)? as u64;
             Ok(TestRow { individual, time: row.get(1)?, error: row.get(2)?, why: row.get(3)? })
@@ -379,5 +410,6 @@ impl Database {
 }
 
 fn encode(value: &impl Serialize) -> Result<String> {
-    serde_json::to_string(value).map_err(|source| Error::Json { what: "a value for the database".into(), source })
+    serde_json::to_string(value)
+        .map_err(|source| Error::Json { what: "a value for the database".into(), source })
 }

@@ -46,7 +46,8 @@ impl Store {
     /// If the folder exists already, cannot be written, or is taken.
     pub fn create(path: &Path, config: &Config) -> Result<Self> {
         if path.join(database::FILE).exists() {
-            let problem = "it holds a run already; go on with `paretomorph resume`, or choose another --out".into();
+            let problem =
+                "it holds a run already; go on with `paretomorph resume`, or choose another --out".into();
             return Err(Error::Run { path: path.into(), problem });
         }
         std::fs::create_dir_all(path).map_err(Error::io("create", path))?;
