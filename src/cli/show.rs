@@ -3,8 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use comfy_table::presets::UTF8_HORIZONTAL_ONLY;
-use comfy_table::{Cell, CellAlignment, ContentArrangement, Table};
+use comfy_table::{Cell, CellAlignment, ContentArrangement, LineStyle, Table, TableStyle};
 use morphisms::{Architecture, Fingerprint, Promise, catalog};
 use serde::Serialize;
 
@@ -13,6 +12,12 @@ use crate::individual::Individual;
 use crate::search::{decode, hypervolume, reported_front};
 use crate::store::Store;
 use crate::{Error, Result, objective, overview, report};
+
+/// A line above and below, one under the header, and nothing between the rows.
+const STYLE: TableStyle = TableStyle::new()
+    .top_border(LineStyle::none().fill('─').junction('─'))
+    .header_separator(LineStyle::none().fill('─').junction('─'))
+    .bottom_border(LineStyle::none().fill('─').junction('─'));
 
 /// A member of the front, for programs.
 #[derive(Serialize)]
@@ -153,7 +158,7 @@ pub(super) fn find<'a>(store: &Store, individuals: &'a [Individual], id: u64) ->
 
 fn table() -> Table {
     let mut table = Table::new();
-    table.load_style(UTF8_HORIZONTAL_ONLY).set_content_arrangement(ContentArrangement::Dynamic);
+    table.load_style(STYLE).set_content_arrangement(ContentArrangement::Dynamic);
     table
 }
 
