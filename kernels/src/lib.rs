@@ -1,0 +1,55 @@
+//! The operations of a convolutional network as candle custom ops, with correct gradients.
+//!
+//! candle's own convolution, pooling and activation are slow on CPUs, and some of their gradients are
+//! wrong or missing: that of max-pooling is divided by the size of the window, that of a strided
+//! convolution fails on inputs that are not square, that of ReLU at 0 is 1. The functions here take and
+//! return ordinary [`candle_core::Tensor`]s, are tested against finite differences and PyTorch, and take
+//! part in candle's back-propagation like its own.
+//!
+//! - Images are `[batch, channels, height, width]`, numbers f32 or f64, all arguments of one call alike.
+//!   Arguments need not be contiguous.
+//! - A bad argument is an error that names the operation, what it expects and what it found.
+//! - NaN goes in, NaN comes out, as in PyTorch.
+//! - Work is spread over the current rayon pool. Results have the same bits for any number of threads;
+//!   they may differ in the last bits between processors with and without AVX2.
+//!
+//! ```
+//! use candle_convnet::{Conv2dConfig, Pool2dConfig, batch_norm_train, conv2d, max_pool2d};
+//! use candle_core::{DType, Device, Tensor, Var};
+//!
+//! let images = Tensor::ones((8, 3, 32, 32), DType::F32, &Device::Cpu)?;
+//! let weight = Var::ones((16, 3, 3, 3), DType::F32, &Device::Cpu)?;
+//! let gamma = Var::ones(16, DType::F32, &Device::Cpu)?;
+//! let beta = Var::zeros(16, DType::F32, &Device::Cpu)?;
+//!
+//! let same = Conv2dConfig { padding: (1, 1), ..Default::default() };
+//! let x = conv2d(&images, &weight, None, &same)?;
+//! let x = batch_norm_train(&x, &gamma, &beta, 1e-5, true)?.output;
+//! let halve = Pool2dConfig { kernel: (2, 2), stride: (2, 2), padding: (0, 0) };
+//! let x = max_pool2d(&x, &halve)?;
+//! assert_eq!(x.dims(), [8, 16, 16, 16]);
+//! let gradients = x.sum_all()?.backward()?;
+//! assert!(gradients.get(&weight).is_some());
+//! # Ok::<(), candle_core::Error>(())
+//! ```
+#![warn(missing_docs)]
+
+mod activation;
+mod conv;
+mod linear;
+mod loss;
+mod mix;
+mod norm;
+mod parallel;
+mod pool;
+mod reduce;
+mod simd;
+mod tensor;
+
+pub use activation::relu;
+pub use conv::{Conv2dConfig, conv2d};
+pub use linear::linear;
+pub use loss::cross_entropy;
+pub use mix::mix;
+pub use norm::{BatchNormOutput, batch_norm_eval, batch_norm_train};
+pub use pool::{Pool2dConfig, avg_pool2d, global_avg_pool2d, max_pool2d};

@@ -1,0 +1,397 @@
+//! Batch normalisation (Ioffe and Szegedy, 2015), with the ReLU that usually follows fused in.
+//!
+//! One channel at a time: its values are read for the mean, again for the variance and again for the
+//! result, while they are still in the cache.
+
+use crate::parallel::{self, Shared};
+use crate::reduce::sums;
+use crate::simd::{Float, Isa, Kernel, Lanes, dispatch};
+use crate::tensor::{check_dtypes, check_shape, mismatch, values, with_float};
+use candle_core::backend::BackendStorage;
+use candle_core::{CpuStorage, CustomOp2, CustomOp3, DType, Layout, Result, Shape, Tensor, WithDType};
+use std::sync::{Arc, OnceLock};
+
+/// What [`batch_norm_train`] computes.
+#[derive(Debug, Clone)]
+pub struct BatchNormOutput {
+    /// The normalised values, in the shape of the input. Gradients flow through it.
+    pub output: Tensor,
+    /// `[channels]`, the batch's mean, detached.
+    pub mean: Tensor,
+    /// `[channels]`, the batch's variance (the sum of squares divided by the count, not by one less),
+    /// detached.
+    pub variance: Tensor,
+}
+
+/// Normalises each channel of `x` `[batch, channels, ...]` by the mean and variance of this batch:
+/// `gamma * (x - mean) / sqrt(variance + eps) + beta`, then ReLU if `relu` is set.
+///
+/// `gamma` and `beta` have shape `[channels]`. The gradient of `x` includes its part in the mean and the
+/// variance. A channel with a single value has variance 0 and becomes `beta`. Running averages are the
+/// caller's, from [`BatchNormOutput::mean`] and [`BatchNormOutput::variance`].
+///
+/// # Errors
+/// If shapes or number types do not fit together, a size is zero, or `eps` is negative.
+pub fn batch_norm_train(
+    x: &Tensor,
+    gamma: &Tensor,
+    beta: &Tensor,
+    eps: f64,
+    relu: bool,
+) -> Result<BatchNormOutput> {
+    let op = "batch_norm_train";
+    let channels = check(op, x, gamma, beta, eps)?;
+    let saved = Arc::new(OnceLock::new());
+    let norm = BatchNorm { op, eps, relu, given: None, saved: saved.clone() };
+    let output = x.contiguous()?.apply_op3(&gamma.contiguous()?, &beta.contiguous()?, norm)?;
+    let saved: &Vec<Channel> = saved.get().ok_or_else(|| mismatch(op, "a forward pass", "none"))?;
+    let tensor = |value: fn(&Channel) -> f64| {
+        let values: Vec<f64> = saved.iter().map(value).collect();
+        Tensor::from_vec(values, channels, x.device())?.to_dtype(x.dtype())
+    };
+    Ok(BatchNormOutput { output, mean: tensor(|c| c.mean)?, variance: tensor(|c| c.variance)? })
+}
+
+/// Normalises each channel of `x` `[batch, channels, ...]` by a given `mean` and `variance`
+/// `[channels]`, as [`batch_norm_train`] does by the batch's own.
+///
+/// Gradients flow to `x`, `gamma` and `beta`; `mean` and `variance` are constants.
+///
+/// # Errors
+/// If shapes or number types do not fit together, a size is zero, or `eps` is negative.
+pub fn batch_norm_eval(
+    x: &Tensor,
+    gamma: &Tensor,
+    beta: &Tensor,
+    mean: &Tensor,
+    variance: &Tensor,
+    eps: f64,
+    relu: bool,
+) -> Result<Tensor> {
+    let op = "batch_norm_eval";
+    let channels = check(op, x, gamma, beta, eps)?;
+    check_dtypes(op, &[("x", x), ("mean", mean), ("variance", variance)])?;
+    check_shape(op, "mean", mean, &[channels])?;
+    check_shape(op, "variance", variance, &[channels])?;
+    let numbers = |tensor: &Tensor| tensor.to_dtype(DType::F64)?.to_vec1::<f64>();
+    let given = Some(numbers(mean)?.into_iter().zip(numbers(variance)?).collect());
+    let norm = BatchNorm { op, eps, relu, given, saved: Arc::default() };
+    x.contiguous()?.apply_op3(&gamma.contiguous()?, &beta.contiguous()?, norm)
+}
+
+/// The number of channels.
+fn check(op: &str, x: &Tensor, gamma: &Tensor, beta: &Tensor, eps: f64) -> Result<usize> {
+    check_dtypes(op, &[("x", x), ("gamma", gamma), ("beta", beta)])?;
+    let channels = match x.dims() {
+        [_, channels, ..] if x.elem_count() > 0 => *channels,
+        other => {
+            let expected = "x of shape [batch, channels, ...], no size zero";
+            return Err(mismatch(op, expected, format!("{other:?}")));
+        }
+    };
+    check_shape(op, "gamma", gamma, &[channels])?;
+    check_shape(op, "beta", beta, &[channels])?;
+    if eps.is_nan() || eps < 0.0 {
+        return Err(mismatch(op, "eps of at least 0", eps));
+    }
+    Ok(channels)
+}
+
+/// What is known of a channel after the forward pass.
+#[derive(Debug, Clone, Copy)]
+struct Channel {
+    mean: f64,
+    variance: f64,
+    /// `1 / sqrt(variance + eps)`
+    inverse_deviation: f64,
+    gamma: f64,
+    beta: f64,
+}
+
+impl Channel {
+    fn new((mean, variance): (f64, f64), eps: f64, gamma: f64, beta: f64) -> Self {
+        let inverse_deviation = 1.0 / (variance + eps).sqrt();
+        Self { mean, variance, inverse_deviation, gamma, beta }
+    }
+
+    fn affine<T: Float>(&self) -> Affine<T> {
+        Affine {
+            mean: T::from_f64(self.mean),
+            scale: T::from_f64(self.gamma * self.inverse_deviation),
+            shift: T::from_f64(self.beta),
+        }
+    }
+}
+
+/// `(x - mean) * scale + shift`. Forward and backward pass go through here, so that both see the same
+/// bits when they ask whether the ReLU was on.
+#[derive(Clone, Copy)]
+struct Affine<T> {
+    mean: T,
+    scale: T,
+    shift: T,
+}
+
+impl<T: Float> Affine<T> {
+    #[inline(always)]
+    fn apply<I: Isa>(self, x: T) -> T {
+        I::mul_add(x - self.mean, self.scale, self.shift)
+    }
+}
+
+/// Where a channel lies in `[batch, channels, pixels]`.
+#[derive(Clone, Copy)]
+struct Place {
+    batch: usize,
+    channels: usize,
+    channel: usize,
+    pixels: usize,
+}
+
+impl Place {
+    fn of(dims: &[usize], channel: usize) -> Self {
+        Self { batch: dims[0], channels: dims[1], channel, pixels: dims[2..].iter().product() }
+    }
+
+    #[inline(always)]
+    fn planes(self) -> impl Iterator<Item = std::ops::Range<usize>> {
+        let start = move |sample| (sample * self.channels + self.channel) * self.pixels;
+        (0..self.batch).map(move |sample| start(sample)..start(sample) + self.pixels)
+    }
+
+    fn count(self) -> f64 {
+        (self.batch * self.pixels) as f64
+    }
+}
+
+struct BatchNorm {
+    op: &'static str,
+    eps: f64,
+    relu: bool,
+    /// Means and variances, if they are not to be the batch's own.
+    given: Option<Vec<(f64, f64)>>,
+    /// The channels, filled in by the forward pass for the backward pass and the caller.
+    saved: Arc<OnceLock<Vec<Channel>>>,
+}
+
+impl CustomOp3 for BatchNorm {
+    fn name(&self) -> &'static str {
+        self.op
+    }
+
+    fn cpu_fwd(
+        &self,
+        x: &CpuStorage,
+        lx: &Layout,
+        gamma: &CpuStorage,
+        lgamma: &Layout,
+        beta: &CpuStorage,
+        lbeta: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        with_float!(self.op, x.dtype(), T => {
+            let x = values::<T>(self.op, x, lx)?;
+            let (gamma, beta) = (values::<T>(self.op, gamma, lgamma)?, values::<T>(self.op, beta, lbeta)?);
+            let mut channels = Vec::new();
+            let y = parallel::build(x.len(), |y| {
+                let y = Shared::new(y);
+                channels = parallel::map(gamma.len(), |c| {
+                    let place = Place::of(lx.dims(), c);
+                    let moments = match &self.given {
+                        Some(given) => given[c],
+                        None => dispatch(Moments { x, place }),
+                    };
+                    let channel = Channel::new(moments, self.eps, gamma[c].to_f64(), beta[c].to_f64());
+                    dispatch(Normalise { x, y: &y, place, affine: channel.affine::<T>(), relu: self.relu });
+                    channel
+                });
+            });
+            // Set once: an op is applied once.
+            let _ = self.saved.set(channels);
+            Ok((T::to_cpu_storage_owned(y), lx.shape().clone()))
+        })
+    }
+
+    fn bwd(
+        &self,
+        x: &Tensor,
+        gamma: &Tensor,
+        beta: &Tensor,
+        _y: &Tensor,
+        dy: &Tensor,
+    ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
+        let backward = BatchNormGradient {
+            op: self.op,
+            saved: self.saved.clone(),
+            relu: self.relu,
+            batch_statistics: self.given.is_none(),
+        };
+        let packed = x.apply_op2_no_bwd(&dy.contiguous()?, &backward)?;
+        let (size, channels) = (x.elem_count(), gamma.elem_count());
+        let part =
+            |start, tensor: &Tensor| packed.narrow(0, start, tensor.elem_count())?.reshape(tensor.shape());
+        let dx = x.track_op().then(|| part(0, x)).transpose()?;
+        let dgamma = gamma.track_op().then(|| part(size, gamma)).transpose()?;
+        let dbeta = beta.track_op().then(|| part(size + channels, beta)).transpose()?;
+        Ok((dx, dgamma, dbeta))
+    }
+}
+
+/// Mean and biased variance of a channel, the variance from the deviations (two passes).
+struct Moments<'a, T> {
+    x: &'a [T],
+    place: Place,
+}
+
+impl<T: Float> Kernel for Moments<'_, T> {
+    type Output = (f64, f64);
+
+    #[inline(always)]
+    fn run<I: Isa>(self) -> (f64, f64) {
+        let Self { x, place } = self;
+        let mean = place.planes().map(|plane| sums([&x[plane]], |x| x)[0]).sum::<f64>() / place.count();
+        let centre = Lanes::splat(T::from_f64(mean));
+        let square = |[x]: [Lanes<T>; 1]| {
+            let deviation = x.zip(centre, |x, m| x - m);
+            [deviation.zip(deviation, |a, b| a * b)]
+        };
+        let total = place.planes().map(|plane| sums([&x[plane]], square)[0]).sum::<f64>();
+        (mean, total / place.count())
+    }
+}
+
+struct Normalise<'a, T> {
+    x: &'a [T],
+    y: &'a Shared<T>,
+    place: Place,
+    affine: Affine<T>,
+    relu: bool,
+}
+
+impl<T: Float> Kernel for Normalise<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<I: Isa>(self) {
+        let Self { x, y, place, affine, relu } = self;
+        for plane in place.planes() {
+            // SAFETY: the planes of different channels are disjoint, and a channel has one job.
+            let y = unsafe { y.range(plane.clone()) };
+            let pairs = y.iter_mut().zip(&x[plane]);
+            if relu {
+                pairs.for_each(|(y, x)| *y = rectify(affine.apply::<I>(*x)));
+            } else {
+                pairs.for_each(|(y, x)| *y = affine.apply::<I>(*x));
+            }
+        }
+    }
+}
+
+/// ReLU that lets NaN through.
+#[inline(always)]
+pub(crate) fn rectify<T: Float>(x: T) -> T {
+    if x <= T::ZERO { T::ZERO } else { x }
+}
+
+/// (x, dy) -> dx, dgamma and dbeta, one behind the other.
+struct BatchNormGradient {
+    op: &'static str,
+    saved: Arc<OnceLock<Vec<Channel>>>,
+    relu: bool,
+    /// Mean and variance depend on `x`.
+    batch_statistics: bool,
+}
+
+impl CustomOp2 for BatchNormGradient {
+    fn name(&self) -> &'static str {
+        self.op
+    }
+
+    fn cpu_fwd(
+        &self,
+        x: &CpuStorage,
+        lx: &Layout,
+        dy: &CpuStorage,
+        ldy: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        let Some(channels) = self.saved.get() else {
+            return Err(mismatch(self.op, "a forward pass before the backward pass", "none"));
+        };
+        with_float!(self.op, x.dtype(), T => {
+            let (x, dy) = (values::<T>(self.op, x, lx)?, values::<T>(self.op, dy, ldy)?);
+            let length = x.len() + 2 * channels.len();
+            let packed = parallel::build(length, |packed| {
+                let (dx, rest) = packed.split_at_mut(x.len());
+                let (dgamma, dbeta) = rest.split_at_mut(channels.len());
+                let dx = Shared::new(dx);
+                let parameters = parallel::map(channels.len(), |c| {
+                    let (place, channel) = (Place::of(lx.dims(), c), &channels[c]);
+                    let batch_statistics = self.batch_statistics;
+                    dispatch(ChannelGradient { x, dy, dx: &dx, place, channel, relu: self.relu, batch_statistics })
+                });
+                for (c, (gamma, beta)) in parameters.into_iter().enumerate() {
+                    (dgamma[c], dbeta[c]) = (T::from_f64(gamma), T::from_f64(beta));
+                }
+            });
+            Ok((T::to_cpu_storage_owned(packed), Shape::from(length)))
+        })
+    }
+}
+
+struct ChannelGradient<'a, T> {
+    x: &'a [T],
+    dy: &'a [T],
+    dx: &'a Shared<T>,
+    place: Place,
+    channel: &'a Channel,
+    relu: bool,
+    batch_statistics: bool,
+}
+
+impl<T: Float> Kernel for ChannelGradient<'_, T> {
+    type Output = (f64, f64);
+
+    /// Writes dx, returns dgamma and dbeta.
+    #[inline(always)]
+    fn run<I: Isa>(self) -> (f64, f64) {
+        let affine = self.channel.affine::<T>();
+        if self.relu {
+            // Nothing flows back where the ReLU was off.
+            self.gradient::<I>(|x, dy| if affine.apply::<I>(x) <= T::ZERO { T::ZERO } else { dy })
+        } else {
+            self.gradient::<I>(|_, dy| dy)
+        }
+    }
+}
+
+impl<T: Float> ChannelGradient<'_, T> {
+    #[inline(always)]
+    fn gradient<I: Isa>(&self, gate: impl Fn(T, T) -> T) -> (f64, f64) {
+        let (x, dy, place, channel) = (self.x, self.dy, self.place, self.channel);
+        let affine = channel.affine::<T>();
+        let centre = Lanes::splat(affine.mean);
+        let terms = |[x, dy]: [Lanes<T>; 2]| {
+            let dy = x.zip(dy, &gate);
+            [dy, x.zip(centre, |x, m| x - m).zip(dy, |x, dy| x * dy)]
+        };
+        let (mut dbeta, mut products) = (0.0, 0.0);
+        for plane in place.planes() {
+            let [a, b] = sums([&x[plane.clone()], &dy[plane]], terms);
+            (dbeta, products) = (dbeta + a, products + b);
+        }
+        let dgamma = products * channel.inverse_deviation;
+
+        // dx = scale * (dy - dbeta / count - (x - mean) * inverse_deviation * dgamma / count)
+        let per_value = if self.batch_statistics { affine.scale.to_f64() / place.count() } else { 0.0 };
+        let constant = T::from_f64(-per_value * dbeta);
+        let slope = T::from_f64(-per_value * channel.inverse_deviation * dgamma);
+        for plane in place.planes() {
+            // SAFETY: the planes of different channels are disjoint, and a channel has one job.
+            let dx = unsafe { self.dx.range(plane.clone()) };
+            for ((dx, &x), &dy) in dx.iter_mut().zip(&x[plane.clone()]).zip(&dy[plane]) {
+                let through = I::mul_add(affine.scale, gate(x, dy), constant);
+                *dx = I::mul_add(slope, x - affine.mean, through);
+            }
+        }
+        (dgamma, dbeta)
+    }
+}

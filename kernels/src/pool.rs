@@ -1,0 +1,356 @@
+//! Pooling: maximum, average, and the average of whole channels.
+
+use crate::parallel;
+use crate::simd::{Float, Isa, Kernel, dispatch};
+use crate::tensor::{check_dtypes, image_dims, mismatch, values, with_float};
+use candle_core::backend::BackendStorage;
+use candle_core::{CpuStorage, CustomOp1, CustomOp2, Layout, Result, Shape, Tensor, WithDType};
+use std::ops::Range;
+
+/// How a pooling window walks over its input. Pairs are (height, width).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Pool2dConfig {
+    /// Size of the window.
+    pub kernel: (usize, usize),
+    /// Distance between neighbouring windows, in pixels of the input.
+    pub stride: (usize, usize),
+    /// Pixels added on each side of the input, fewer than the kernel has.
+    pub padding: (usize, usize),
+}
+
+/// The maximum of each window of `x` `[batch, channels, height, width]`; padding never wins.
+///
+/// The result is `[batch, channels, out height, out width]` with
+/// `out height = (height + 2 padding - kernel height) / stride + 1`, rounded down. The gradient goes to the
+/// first maximum of a window, in reading order; a window with a NaN gives NaN.
+///
+/// # Errors
+/// If `x` is no image in f32 or f64, or the windows do not fit: a size of zero, padding as large as the
+/// kernel, a kernel larger than the padded input.
+pub fn max_pool2d(x: &Tensor, cfg: &Pool2dConfig) -> Result<Tensor> {
+    pool(x, cfg, Mode::Max)
+}
+
+/// The average of each window of `x` `[batch, channels, height, width]`, with shapes as in [`max_pool2d`].
+///
+/// Padding counts as zeros, also in the divisor: PyTorch's default, `count_include_pad=True`. (ONNX's
+/// default is the opposite; without padding there is no difference.)
+///
+/// # Errors
+/// As [`max_pool2d`].
+pub fn avg_pool2d(x: &Tensor, cfg: &Pool2dConfig) -> Result<Tensor> {
+    pool(x, cfg, Mode::Average)
+}
+
+/// The average of each channel of `x` `[batch, channels, height, width]`, as `[batch, channels, 1, 1]`.
+///
+/// # Errors
+/// If `x` is no image in f32 or f64, or has a size of zero.
+pub fn global_avg_pool2d(x: &Tensor) -> Result<Tensor> {
+    let [_, _, h, w] = image_dims("global_avg_pool2d", "x", x)?;
+    avg_pool2d(x, &Pool2dConfig { kernel: (h, w), stride: (h, w), padding: (0, 0) })
+}
+
+fn pool(x: &Tensor, cfg: &Pool2dConfig, mode: Mode) -> Result<Tensor> {
+    check_dtypes(mode.op(), &[("x", x)])?;
+    let [batch, channels, h, w] = image_dims(mode.op(), "x", x)?;
+    let axis = |input, kernel, stride, padding| Axis::new(mode.op(), input, kernel, stride, padding);
+    let height = axis(h, cfg.kernel.0, cfg.stride.0, cfg.padding.0)?;
+    let width = axis(w, cfg.kernel.1, cfg.stride.1, cfg.padding.1)?;
+    x.contiguous()?.apply_op1(Pool { mode, batch, channels, windows: Windows { height, width } })
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Mode {
+    Max,
+    Average,
+}
+
+impl Mode {
+    fn op(self) -> &'static str {
+        match self {
+            Self::Max => "max_pool2d",
+            Self::Average => "avg_pool2d",
+        }
+    }
+}
+
+/// The windows along one axis.
+#[derive(Debug, Clone, Copy)]
+struct Axis {
+    input: usize,
+    output: usize,
+    kernel: usize,
+    stride: usize,
+    padding: usize,
+}
+
+impl Axis {
+    fn new(op: &str, input: usize, kernel: usize, stride: usize, padding: usize) -> Result<Self> {
+        if kernel == 0 || stride == 0 {
+            let found = format!("kernel {kernel}, stride {stride}");
+            return Err(mismatch(op, "kernel and stride of at least 1", found));
+        }
+        if padding >= kernel {
+            return Err(mismatch(op, format!("padding below the kernel's {kernel}"), padding));
+        }
+        match (input + 2 * padding).checked_sub(kernel) {
+            Some(room) => Ok(Self { input, output: room / stride + 1, kernel, stride, padding }),
+            None => {
+                let expected = format!("a kernel no larger than the padded input, {input} + 2 * {padding}");
+                Err(mismatch(op, expected, kernel))
+            }
+        }
+    }
+
+    /// The pixels of window `i` that are not padding; never empty.
+    #[inline(always)]
+    fn window(self, i: usize) -> Range<usize> {
+        let start = i * self.stride;
+        start.saturating_sub(self.padding)..(start + self.kernel - self.padding).min(self.input)
+    }
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Windows {
+    height: Axis,
+    width: Axis,
+}
+
+impl Windows {
+    fn input_len(&self) -> usize {
+        self.height.input * self.width.input
+    }
+
+    fn output_len(&self) -> usize {
+        self.height.output * self.width.output
+    }
+
+    /// Window (row, column) without padding, for every output in order.
+    #[inline(always)]
+    fn iter(self) -> impl Iterator<Item = (Range<usize>, Range<usize>)> {
+        let Self { height, width } = self;
+        let row = move |r| (0..width.output).map(move |q| (height.window(r), width.window(q)));
+        (0..height.output).flat_map(row)
+    }
+
+    /// Non-overlapping 2x2 windows that start at the first pixel: the usual case, worth its own loop.
+    fn halves(self) -> bool {
+        let half = |axis: Axis| (axis.kernel, axis.stride, axis.padding) == (2, 2, 0);
+        half(self.height) && half(self.width)
+    }
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Pool {
+    mode: Mode,
+    batch: usize,
+    channels: usize,
+    windows: Windows,
+}
+
+impl CustomOp1 for Pool {
+    fn name(&self) -> &'static str {
+        self.mode.op()
+    }
+
+    fn cpu_fwd(&self, x: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
+        let windows = self.windows;
+        let (from, to) = (self.channels * windows.input_len(), self.channels * windows.output_len());
+        with_float!(self.name(), x.dtype(), T => {
+            let x = values::<T>(self.name(), x, layout)?;
+            let y = parallel::build_chunks(self.batch * to, to, |i, y| {
+                dispatch(Forward { mode: self.mode, windows, x: &x[i * from..(i + 1) * from], y })
+            });
+            let shape = (self.batch, self.channels, windows.height.output, windows.width.output);
+            Ok((T::to_cpu_storage_owned(y), Shape::from(shape)))
+        })
+    }
+
+    fn bwd(&self, x: &Tensor, _y: &Tensor, dy: &Tensor) -> Result<Option<Tensor>> {
+        x.apply_op2_no_bwd(&dy.contiguous()?, &PoolGradient(*self)).map(Some)
+    }
+}
+
+/// One sample.
+struct Forward<'a, T> {
+    mode: Mode,
+    windows: Windows,
+    x: &'a [T],
+    y: &'a mut [T],
+}
+
+impl<T: Float> Kernel for Forward<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<I: Isa>(self) {
+        let planes = self.x.chunks_exact(self.windows.input_len());
+        for (x, y) in planes.zip(self.y.chunks_exact_mut(self.windows.output_len())) {
+            match self.mode {
+                Mode::Max if self.windows.halves() => max_halves(self.windows, x, y),
+                Mode::Max => max_any(self.windows, x, y),
+                Mode::Average => average(self.windows, x, y),
+            }
+        }
+    }
+}
+
+/// The larger, and NaN if one is.
+#[inline(always)]
+fn larger<T: Float>(a: T, b: T) -> T {
+    if b > a || b != b { b } else { a }
+}
+
+#[inline(always)]
+fn max_halves<T: Float>(windows: Windows, x: &[T], y: &mut [T]) {
+    let (width, columns) = (windows.width.input, windows.width.output);
+    for (rows, y) in x.chunks_exact(2 * width).zip(y.chunks_exact_mut(columns)) {
+        let (upper, lower) = rows.split_at(width);
+        for ((y, a), b) in y.iter_mut().zip(upper.chunks_exact(2)).zip(lower.chunks_exact(2)) {
+            *y = larger(larger(a[0], a[1]), larger(b[0], b[1]));
+        }
+    }
+}
+
+#[inline(always)]
+fn max_any<T: Float>(windows: Windows, x: &[T], y: &mut [T]) {
+    for (y, (rows, columns)) in y.iter_mut().zip(windows.iter()) {
+        *y = x[first_maximum(x, windows.width.input, rows, columns)];
+    }
+}
+
+/// Where the maximum of a window is: the first one, or a NaN.
+#[inline(always)]
+fn first_maximum<T: Float>(x: &[T], width: usize, rows: Range<usize>, columns: Range<usize>) -> usize {
+    let mut best = rows.start * width + columns.start;
+    for row in rows {
+        for at in row * width + columns.start..row * width + columns.end {
+            if x[at] > x[best] || x[at] != x[at] {
+                best = at;
+            }
+        }
+    }
+    best
+}
+
+#[inline(always)]
+fn average<T: Float>(windows: Windows, x: &[T], y: &mut [T]) {
+    let scale = window_scale::<T>(windows);
+    for (y, (rows, columns)) in y.iter_mut().zip(windows.iter()) {
+        let mut total = T::ZERO;
+        for row in rows {
+            let row = &x[row * windows.width.input..][columns.clone()];
+            total += row.iter().fold(T::ZERO, |sum, &x| sum + x);
+        }
+        *y = total * scale;
+    }
+}
+
+fn window_scale<T: Float>(windows: Windows) -> T {
+    T::from_f64(1.0 / (windows.height.kernel * windows.width.kernel) as f64)
+}
+
+/// (x, dy) -> dx
+struct PoolGradient(Pool);
+
+impl CustomOp2 for PoolGradient {
+    fn name(&self) -> &'static str {
+        self.0.mode.op()
+    }
+
+    fn cpu_fwd(
+        &self,
+        x: &CpuStorage,
+        lx: &Layout,
+        dy: &CpuStorage,
+        ldy: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        let Pool { mode, channels, windows, .. } = self.0;
+        let (from, to) = (channels * windows.input_len(), channels * windows.output_len());
+        with_float!(self.name(), x.dtype(), T => {
+            let (x, dy) = (values::<T>(self.name(), x, lx)?, values::<T>(self.name(), dy, ldy)?);
+            let dx = parallel::build_chunks(x.len(), from, |i, dx| {
+                let (x, dy) = (&x[i * from..(i + 1) * from], &dy[i * to..(i + 1) * to]);
+                dispatch(Backward { mode, windows, x, dy, dx })
+            });
+            Ok((T::to_cpu_storage_owned(dx), lx.shape().clone()))
+        })
+    }
+}
+
+/// One sample.
+struct Backward<'a, T> {
+    mode: Mode,
+    windows: Windows,
+    x: &'a [T],
+    dy: &'a [T],
+    dx: &'a mut [T],
+}
+
+impl<T: Float> Kernel for Backward<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<I: Isa>(self) {
+        let (from, to) = (self.windows.input_len(), self.windows.output_len());
+        let planes = self.x.chunks_exact(from).zip(self.dy.chunks_exact(to));
+        for ((x, dy), dx) in planes.zip(self.dx.chunks_exact_mut(from)) {
+            match self.mode {
+                Mode::Max if self.windows.halves() => max_halves_gradient(self.windows, x, dy, dx),
+                Mode::Max => max_any_gradient(self.windows, x, dy, dx),
+                Mode::Average => average_gradient(self.windows, dy, dx),
+            }
+        }
+    }
+}
+
+#[inline(always)]
+fn max_halves_gradient<T: Float>(windows: Windows, x: &[T], dy: &[T], dx: &mut [T]) {
+    let (width, columns) = (windows.width.input, windows.width.output);
+    let mut targets = dx.chunks_exact_mut(2 * width);
+    for ((rows, dy), dx) in x.chunks_exact(2 * width).zip(dy.chunks_exact(columns)).zip(&mut targets) {
+        let (upper, lower) = rows.split_at(width);
+        let (dx_upper, dx_lower) = dx.split_at_mut(width);
+        // An odd column belongs to no window.
+        dx_upper[2 * columns..].fill(T::ZERO);
+        dx_lower[2 * columns..].fill(T::ZERO);
+        let values = upper.chunks_exact(2).zip(lower.chunks_exact(2));
+        let targets = dx_upper.chunks_exact_mut(2).zip(dx_lower.chunks_exact_mut(2));
+        for (((x0, x1), (d0, d1)), &dy) in values.zip(targets).zip(dy) {
+            let right = x0[1] > x0[0] || x0[1] != x0[1];
+            let best = larger(x0[0], x0[1]);
+            let lower_left = x1[0] > best || x1[0] != x1[0];
+            let best = larger(best, x1[0]);
+            let lower_right = x1[1] > best || x1[1] != x1[1];
+            let lower_left = lower_left & !lower_right;
+            let upper = !(lower_left | lower_right);
+            d0[0] = if upper & !right { dy } else { T::ZERO };
+            d0[1] = if upper & right { dy } else { T::ZERO };
+            d1[0] = if lower_left { dy } else { T::ZERO };
+            d1[1] = if lower_right { dy } else { T::ZERO };
+        }
+    }
+    targets.into_remainder().fill(T::ZERO);
+}
+
+#[inline(always)]
+fn max_any_gradient<T: Float>(windows: Windows, x: &[T], dy: &[T], dx: &mut [T]) {
+    dx.fill(T::ZERO);
+    for (&dy, (rows, columns)) in dy.iter().zip(windows.iter()) {
+        dx[first_maximum(x, windows.width.input, rows, columns)] += dy;
+    }
+}
+
+#[inline(always)]
+fn average_gradient<T: Float>(windows: Windows, dy: &[T], dx: &mut [T]) {
+    let scale = window_scale::<T>(windows);
+    dx.fill(T::ZERO);
+    for (&dy, (rows, columns)) in dy.iter().zip(windows.iter()) {
+        let share = dy * scale;
+        for row in rows {
+            let row = &mut dx[row * windows.width.input..][columns.clone()];
+            row.iter_mut().for_each(|dx| *dx += share);
+        }
+    }
+}

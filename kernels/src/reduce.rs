@@ -1,0 +1,99 @@
+//! Sums over the pixels of channels, accurate and in a fixed order.
+
+use crate::parallel;
+use crate::simd::{Float, Isa, Kernel, LANES, Lanes, dispatch};
+use crate::tensor::{values, with_float};
+use candle_core::backend::BackendStorage;
+use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor, WithDType};
+
+/// Vectors that are summed side by side, so that one addition need not wait for the last.
+const STREAMS: usize = 4;
+
+/// Sums of `SUMS` terms over the elements of `INPUTS` slices of one length.
+///
+/// Within a slice the lanes add up in the slice's own precision, a few hundred additions at most in the
+/// usual case; callers add the results in `f64`.
+#[inline(always)]
+pub(crate) fn sums<T: Float, const INPUTS: usize, const SUMS: usize>(
+    inputs: [&[T]; INPUTS],
+    term: impl Fn([Lanes<T>; INPUTS]) -> [Lanes<T>; SUMS],
+) -> [f64; SUMS] {
+    let length = inputs[0].len();
+    let mut streams = [[Lanes::ZERO; SUMS]; STREAMS];
+    let whole = length / LANES;
+    for v in (0..whole).step_by(STREAMS) {
+        for (s, stream) in streams.iter_mut().enumerate().take(whole - v) {
+            let at = (v + s) * LANES;
+            let terms = term(inputs.map(|input| load(&input[at..])));
+            add_to(stream, terms);
+        }
+    }
+    if whole * LANES < length {
+        let terms = term(inputs.map(|input| load_partial(&input[whole * LANES..])));
+        add_to(&mut streams[0], terms.map(|t| t.keep(length - whole * LANES)));
+    }
+    let [mut total, rest @ ..] = streams;
+    rest.into_iter().for_each(|stream| add_to(&mut total, stream));
+    total.map(|lanes| lanes.sum().to_f64())
+}
+
+#[inline(always)]
+fn add_to<T: Float, const SUMS: usize>(stream: &mut [Lanes<T>; SUMS], terms: [Lanes<T>; SUMS]) {
+    stream.iter_mut().zip(terms).for_each(|(sum, term)| *sum = sum.add(term));
+}
+
+#[inline(always)]
+fn load<T: Float>(source: &[T]) -> Lanes<T> {
+    let (lanes, _) = source.split_first_chunk().expect("a whole vector");
+    Lanes::from_array(*lanes)
+}
+
+/// Fewer than [`LANES`] values; the other lanes are zero.
+#[inline(always)]
+fn load_partial<T: Float>(source: &[T]) -> Lanes<T> {
+    let mut lanes = [T::ZERO; LANES];
+    lanes[..source.len()].copy_from_slice(source);
+    Lanes::from_array(lanes)
+}
+
+/// `[batch, channels, ...]` -> `[channels]`, the sum of everything else. Has no gradient itself.
+pub(crate) fn channel_sums(x: &Tensor) -> Result<Tensor> {
+    x.contiguous()?.apply_op1_no_bwd(&ChannelSums)
+}
+
+struct ChannelSums;
+
+impl CustomOp1 for ChannelSums {
+    fn name(&self) -> &'static str {
+        "channel-sums"
+    }
+
+    fn cpu_fwd(&self, storage: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
+        let (batch, channels) = (layout.dims()[0], layout.dims()[1]);
+        with_float!(self.name(), storage.dtype(), T => {
+            let x = values::<T>(self.name(), storage, layout)?;
+            let plane = x.len() / (batch * channels);
+            let sums = parallel::map(channels, |c| {
+                T::from_f64(dispatch(ChannelSum { x, plane, channels, channel: c }))
+            });
+            Ok((T::to_cpu_storage_owned(sums), Shape::from(channels)))
+        })
+    }
+}
+
+struct ChannelSum<'a, T> {
+    x: &'a [T],
+    plane: usize,
+    channels: usize,
+    channel: usize,
+}
+
+impl<T: Float> Kernel for ChannelSum<'_, T> {
+    type Output = f64;
+
+    #[inline(always)]
+    fn run<I: Isa>(self) -> f64 {
+        let planes = self.x.chunks_exact(self.plane).skip(self.channel).step_by(self.channels);
+        planes.map(|plane| sums([plane], |x| x)[0]).sum()
+    }
+}

@@ -1,0 +1,167 @@
+//! Lane arrays that the compiler turns into vector registers, and the choice of instruction set.
+//!
+//! A kernel is written once, generic over the number type and the instruction set, with everything
+//! on its hot path marked `#[inline(always)]`. [`dispatch`] compiles that body twice, plainly and
+//! under `#[target_feature]`, and picks one at run time.
+
+use candle_core::WithDType;
+use std::cell::RefCell;
+use std::ops::Neg;
+
+/// Lanes of a vector: one AVX register of `f32`, two of `f64`.
+pub(crate) const LANES: usize = 8;
+
+/// The number types of the kernels: `f32` and `f64`.
+pub(crate) trait Float: WithDType + Neg<Output = Self> {
+    const ZERO: Self;
+    const ONE: Self;
+    /// `self * factor + term` with one rounding. Fast only where the processor has the instruction.
+    fn fused(self, factor: Self, term: Self) -> Self;
+    /// This thread's spare buffer; [`crate::parallel::with_scratch`] lends it out.
+    fn spare() -> &'static std::thread::LocalKey<RefCell<Vec<Self>>>;
+}
+
+macro_rules! float {
+    ($t:ident, $spare:ident) => {
+        thread_local!(static $spare: RefCell<Vec<$t>> = const { RefCell::new(Vec::new()) });
+
+        impl Float for $t {
+            const ZERO: Self = 0.0;
+            const ONE: Self = 1.0;
+            #[inline(always)]
+            fn fused(self, factor: Self, term: Self) -> Self {
+                self.mul_add(factor, term)
+            }
+            fn spare() -> &'static std::thread::LocalKey<RefCell<Vec<Self>>> {
+                &$spare
+            }
+        }
+    };
+}
+float!(f32, SPARE_F32);
+float!(f64, SPARE_F64);
+
+/// An instruction set, as far as a kernel's body can tell.
+pub(crate) trait Isa {
+    /// `a * b + c`, fused where that is one instruction.
+    fn mul_add<T: Float>(a: T, b: T, c: T) -> T;
+}
+
+/// What every processor has.
+pub(crate) struct Portable;
+
+impl Isa for Portable {
+    #[inline(always)]
+    fn mul_add<T: Float>(a: T, b: T, c: T) -> T {
+        a * b + c
+    }
+}
+
+/// x86-64 with AVX2 and fused multiply-add.
+#[cfg(target_arch = "x86_64")]
+pub(crate) struct Avx2;
+
+#[cfg(target_arch = "x86_64")]
+impl Isa for Avx2 {
+    #[inline(always)]
+    fn mul_add<T: Float>(a: T, b: T, c: T) -> T {
+        a.fused(b, c)
+    }
+}
+
+/// A computation that [`dispatch`] compiles for every instruction set.
+///
+/// `run` and all it calls must be `#[inline(always)]`, otherwise that part is compiled plainly.
+pub(crate) trait Kernel {
+    type Output;
+    fn run<I: Isa>(self) -> Self::Output;
+}
+
+/// Runs a kernel with the best instruction set this processor has.
+pub(crate) fn dispatch<K: Kernel>(kernel: K) -> K::Output {
+    #[cfg(target_arch = "x86_64")]
+    if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
+        // SAFETY: both features were detected.
+        return unsafe { run_avx2(kernel) };
+    }
+    kernel.run::<Portable>()
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2,fma")]
+fn run_avx2<K: Kernel>(kernel: K) -> K::Output {
+    kernel.run::<Avx2>()
+}
+
+/// [`LANES`] neighbouring numbers.
+#[derive(Clone, Copy)]
+pub(crate) struct Lanes<T>([T; LANES]);
+
+impl<T: Float> Lanes<T> {
+    pub(crate) const ZERO: Self = Self([T::ZERO; LANES]);
+
+    #[inline(always)]
+    pub(crate) fn splat(value: T) -> Self {
+        Self([value; LANES])
+    }
+
+    /// # Safety
+    /// `source` must be readable for [`LANES`] numbers; no alignment beyond the number's is needed.
+    #[inline(always)]
+    pub(crate) unsafe fn load(source: *const T) -> Self {
+        unsafe { source.cast::<Self>().read_unaligned() }
+    }
+
+    /// # Safety
+    /// `target` must be writable for [`LANES`] numbers.
+    #[inline(always)]
+    pub(crate) unsafe fn store(self, target: *mut T) {
+        unsafe { target.cast::<Self>().write_unaligned(self) }
+    }
+
+    #[inline(always)]
+    pub(crate) fn from_array(values: [T; LANES]) -> Self {
+        Self(values)
+    }
+
+    /// The first `count` lanes, the others zero.
+    #[inline(always)]
+    pub(crate) fn keep(self, count: usize) -> Self {
+        let mut result = self;
+        for i in 0..LANES {
+            result.0[i] = if i < count { self.0[i] } else { T::ZERO };
+        }
+        result
+    }
+
+    #[inline(always)]
+    pub(crate) fn zip(self, other: Self, f: impl Fn(T, T) -> T) -> Self {
+        let mut result = self;
+        for i in 0..LANES {
+            result.0[i] = f(self.0[i], other.0[i]);
+        }
+        result
+    }
+
+    #[inline(always)]
+    pub(crate) fn add(self, other: Self) -> Self {
+        self.zip(other, |a, b| a + b)
+    }
+
+    /// `self * factor + term`, lane by lane.
+    #[inline(always)]
+    pub(crate) fn mul_add<I: Isa>(self, factor: Self, term: Self) -> Self {
+        let mut result = term;
+        for i in 0..LANES {
+            result.0[i] = I::mul_add(self.0[i], factor.0[i], term.0[i]);
+        }
+        result
+    }
+
+    /// The sum of the lanes, as a balanced tree.
+    #[inline(always)]
+    pub(crate) fn sum(self) -> T {
+        let l = self.0;
+        ((l[0] + l[4]) + (l[2] + l[6])) + ((l[1] + l[5]) + (l[3] + l[7]))
+    }
+}

@@ -1,0 +1,223 @@
+//! Every gradient against central finite differences in f64, over random shapes.
+
+mod common;
+
+use candle_convnet::*;
+use candle_core::{DType, Result, Tensor};
+use common::{Numbers, cases, check_gradients};
+use proptest::prelude::*;
+
+/// A convolution that fits its input.
+#[derive(Debug, Clone)]
+struct Conv {
+    x: [usize; 4],
+    weight: [usize; 4],
+    bias: bool,
+    cfg: Conv2dConfig,
+    seed: u64,
+}
+
+/// (input, kernel, stride, padding, dilation) of one axis, the dilated kernel inside the padded input.
+fn axis() -> impl Strategy<Value = (usize, usize, usize, usize, usize)> {
+    (1..=5usize, 1..=3usize, 0..=3usize, 1..=2usize).prop_flat_map(|(kernel, stride, padding, dilation)| {
+        let smallest = (dilation * (kernel - 1) + 1).saturating_sub(2 * padding).max(1);
+        (smallest..smallest + 10).prop_map(move |input| (input, kernel, stride, padding, dilation))
+    })
+}
+
+prop_compose! {
+    fn conv()(
+        (h, kh, sh, ph, dh) in axis(),
+        (w, kw, sw, pw, dw) in axis(),
+        (batch, groups, channels, outputs) in (1..=3usize, 1..=3usize, 1..=3usize, 1..=6usize),
+        depthwise in any::<bool>(),
+        bias in any::<bool>(),
+        seed in any::<u64>(),
+    ) -> Conv {
+        let channels = if depthwise { 1 } else { channels };
+        Conv {
+            x: [batch, groups * channels, h, w],
+            weight: [groups * outputs, channels, kh, kw],
+            bias,
+            cfg: Conv2dConfig { stride: (sh, sw), padding: (ph, pw), dilation: (dh, dw), groups },
+            seed,
+        }
+    }
+}
+
+impl Conv {
+    fn arguments(&self) -> Vec<Tensor> {
+        let mut random = Numbers(self.seed);
+        let mut arguments = vec![random.tensor(&self.x), random.tensor(&self.weight)];
+        if self.bias {
+            arguments.push(random.tensor(&self.weight[..1]));
+        }
+        arguments
+    }
+
+    fn run(&self, arguments: &[Tensor]) -> Result<Tensor> {
+        conv2d(&arguments[0], &arguments[1], arguments.get(2), &self.cfg)
+    }
+}
+
+/// (input, kernel, stride, padding) of one axis of a pooling that fits.
+fn pool_axis() -> impl Strategy<Value = (usize, usize, usize, usize)> {
+    (1..=4usize, 1..=4usize, 1..=12usize).prop_flat_map(|(kernel, stride, extra)| {
+        (0..kernel).prop_map(move |padding| {
+            let smallest = kernel.saturating_sub(2 * padding).max(1);
+            (smallest + extra - 1, kernel, stride, padding)
+        })
+    })
+}
+
+prop_compose! {
+    fn pooling()(
+        (h, kh, sh, ph) in pool_axis(),
+        (w, kw, sw, pw) in pool_axis(),
+        (batch, channels) in (1..=2usize, 1..=3usize),
+        seed in any::<u64>(),
+    ) -> (Pool2dConfig, Tensor) {
+        let cfg = Pool2dConfig { kernel: (kh, kw), stride: (sh, sw), padding: (ph, pw) };
+        (cfg, Numbers(seed).distinct(&[batch, channels, h, w]))
+    }
+}
+
+proptest! {
+    #![proptest_config(cases(150))]
+
+    #[test]
+    fn of_convolutions(conv in conv()) {
+        check_gradients(&conv.arguments(), |a| conv.run(a));
+    }
+
+    #[test]
+    fn of_max_pooling((cfg, x) in pooling()) {
+        check_gradients(&[x], |a| max_pool2d(&a[0], &cfg));
+    }
+
+    #[test]
+    fn of_average_pooling((cfg, x) in pooling()) {
+        check_gradients(&[x], |a| avg_pool2d(&a[0], &cfg));
+    }
+}
+
+proptest! {
+    #![proptest_config(cases(60))]
+
+    #[test]
+    fn of_halving_max_pooling(h in 2..=19usize, w in 2..=35usize, seed in any::<u64>()) {
+        let cfg = Pool2dConfig { kernel: (2, 2), stride: (2, 2), padding: (0, 0) };
+        check_gradients(&[Numbers(seed).distinct(&[2, 2, h, w])], |a| max_pool2d(&a[0], &cfg));
+    }
+
+    #[test]
+    fn of_global_pooling(h in 1..=9usize, w in 1..=9usize, seed in any::<u64>()) {
+        check_gradients(&[Numbers(seed).tensor(&[2, 3, h, w])], |a| global_avg_pool2d(&a[0]));
+    }
+
+    #[test]
+    fn of_batch_norm(
+        (batch, channels, h, w) in (1..=4usize, 1..=3usize, 1..=6usize, 2..=7usize),
+        relu in any::<bool>(),
+        seed in any::<u64>(),
+    ) {
+        let mut random = Numbers(seed);
+        let x = random.distinct(&[batch, channels, h, w]);
+        let (gamma, beta) = (random.tensor(&[channels]), random.tensor(&[channels]));
+        let arguments = [x, gamma, beta];
+        check_gradients(&arguments, |a| Ok(batch_norm_train(&a[0], &a[1], &a[2], 1e-2, relu)?.output));
+        let (mean, variance) = (random.tensor(&[channels]), random.tensor(&[channels]).sqr().unwrap());
+        check_gradients(&arguments, |a| batch_norm_eval(&a[0], &a[1], &a[2], &mean, &variance, 1e-3, relu));
+    }
+
+    #[test]
+    fn of_relu(shape in prop::collection::vec(1..=5usize, 1..=4), seed in any::<u64>()) {
+        check_gradients(&[Numbers(seed).distinct(&shape)], |a| relu(&a[0]));
+    }
+
+    #[test]
+    fn of_linear(
+        (batch, inputs, outputs) in (1..=20usize, 1..=30usize, 1..=12usize),
+        bias in any::<bool>(),
+        seed in any::<u64>(),
+    ) {
+        let mut random = Numbers(seed);
+        let mut arguments = vec![random.tensor(&[batch, inputs]), random.tensor(&[outputs, inputs])];
+        arguments.extend(bias.then(|| random.tensor(&[outputs])));
+        check_gradients(&arguments, |a| linear(&a[0], &a[1], a.get(2)));
+    }
+
+    #[test]
+    fn of_cross_entropy((batch, classes) in (1..=6usize, 1..=10usize), seed in any::<u64>()) {
+        let mut random = Numbers(seed);
+        let targets = random.tensor(&[batch, classes]).abs().unwrap();
+        let targets = targets.broadcast_div(&targets.sum_keepdim(1).unwrap()).unwrap();
+        let logits = (random.tensor(&[batch, classes]) * 5.0).unwrap();
+        check_gradients(&[logits], |a| cross_entropy(&a[0], &targets));
+    }
+
+    #[test]
+    fn of_mix(
+        shape in prop::collection::vec(1..=5usize, 1..=4),
+        scalar in any::<bool>(),
+        seed in any::<u64>(),
+    ) {
+        let mut random = Numbers(seed);
+        let lambda = random.tensor(if scalar { &[] } else { &[1] });
+        let arguments = [random.tensor(&shape), random.tensor(&shape), lambda];
+        check_gradients(&arguments, |a| mix(&a[0], &a[1], &a[2]));
+    }
+
+    /// Arguments and output gradients that are not contiguous.
+    #[test]
+    fn through_transposed_tensors(conv in conv()) {
+        let arguments = conv.arguments();
+        let turned: Vec<Tensor> = arguments
+            .iter()
+            .map(|a| if a.rank() == 4 { a.permute((1, 3, 2, 0)).unwrap().contiguous().unwrap() } else { a.clone() })
+            .collect();
+        check_gradients(&turned, |a| {
+            let back = |t: &Tensor| if t.rank() == 4 { t.permute((3, 0, 2, 1)) } else { Ok(t.clone()) };
+            let arguments = a.iter().map(back).collect::<Result<Vec<_>>>()?;
+            conv.run(&arguments)?.permute((2, 0, 3, 1))
+        });
+    }
+}
+
+/// A gradient nobody asked for is not there, and its absence harms nobody.
+#[test]
+fn of_the_image_is_not_computed() {
+    let mut random = Numbers(1);
+    let (x, weight) = (random.tensor(&[2, 3, 6, 7]), random.tensor(&[4, 3, 3, 3]));
+    let weight = candle_core::Var::from_tensor(&weight).unwrap();
+    let y = conv2d(&x, &weight, None, &Conv2dConfig::default()).unwrap();
+    let gradients = y.sum_all().unwrap().backward().unwrap();
+    assert!(gradients.get(&x).is_none());
+    assert_eq!(gradients.get(&weight).unwrap().dims(), weight.dims());
+}
+
+/// The first of several maxima gets the whole gradient.
+#[test]
+fn of_ties_goes_to_the_first_maximum() {
+    let x = Tensor::new(&[[[[1f64, 2.0, 2.0], [2.0, 0.0, 2.0], [3.0, 3.0, 3.0]]]], &candle_core::Device::Cpu)
+        .unwrap();
+    let check = |kernel, stride, expected: [f64; 9]| {
+        let cfg = Pool2dConfig { kernel: (kernel, kernel), stride: (stride, stride), padding: (0, 0) };
+        let x = candle_core::Var::from_tensor(&x).unwrap();
+        let y = max_pool2d(&x, &cfg).unwrap();
+        let gradient = y.sum_all().unwrap().backward().unwrap().get(&x).unwrap().clone();
+        assert_eq!(common::numbers(&gradient), expected);
+    };
+    check(2, 2, [0.0, 1.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0]);
+    check(2, 1, [0.0, 2.0, 0.0, 0.0, 0.0, 0.0, 1.0, 1.0, 0.0]);
+    check(3, 1, [0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0]);
+}
+
+#[test]
+fn of_relu_at_zero_is_zero() {
+    let x = Tensor::new(&[-1f32, -0.0, 0.0, 2.0], &candle_core::Device::Cpu).unwrap();
+    let x = candle_core::Var::from_tensor(&x).unwrap();
+    let gradients = relu(&x).unwrap().sum_all().unwrap().backward().unwrap();
+    assert_eq!(common::numbers(gradients.get(&x).unwrap()), [0.0, 0.0, 0.0, 1.0]);
+    assert_eq!(x.dtype(), DType::F32);
+}
