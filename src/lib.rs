@@ -1,5 +1,21 @@
 //! Multi-objective neural architecture search by network morphisms.
-// pub mod config;
+pub mod cli;
+pub mod config;
+pub mod data;
 mod error;
+pub mod executor;
+pub mod individual;
+pub mod machine;
+pub mod objective;
+pub mod pareto;
+pub mod progress;
+pub mod report;
 pub mod rng;
+pub mod search;
+mod sgd;
+pub mod space;
+pub mod stop;
+pub mod store;
+pub mod strategy;
+pub mod train;
 pub use error::{Error, Result};

@@ -1,0 +1,226 @@
+//! The settings of a run: one value, written in TOML, stored resolved in the run folder.
+
+mod budget;
+mod load;
+mod preset;
+mod setting;
+mod validate;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+pub use budget::Budget;
+pub use setting::KeyDoc;
+pub use validate::Names;
+
+use setting::{Setting, settings};
+
+settings! {
+    /// Everything that decides a run. [`Default`] is the search of `experiments/digits.toml`.
+    pub struct Config {
+        /// Seed of every random choice of the run.
+        pub seed: u64 = 0,
+        /// Children trained side by side, one thread each; 0: as many as the machine has cores.
+        pub workers: usize = 0,
+        /// "cpu" or "cuda:N".
+        pub device: String = "cpu".into(),
+        /// "lemonade", "random" (inherits nothing) or "random_inherit".
+        pub strategy: String = "lemonade".into(),
+        /// When the search ends: 90s, 10m or 1.5h of wall-clock time, 200evals (the initial population
+        /// included) or 30gens.
+        pub budget: Budget = Budget::Seconds(160.0),
+        /// What is minimised: error, params, macs, activation_memory, latency. The first is the one that training
+        /// lowers.
+        pub objectives: Vec<String> = vec!["error".into(), "params".into()],
+        /// Hard upper bounds, by objective name: max.params = 20000.
+        pub max: BTreeMap<String, f64> = BTreeMap::new(),
+        /// Where the images come from and how they are split.
+        pub data: DataConfig = DataConfig::default(),
+        /// LEMONADE's own settings.
+        pub lemonade: LemonadeConfig = LemonadeConfig::default(),
+        /// How a network is trained.
+        pub recipe: Recipe = Recipe::default(),
+        /// How the members of the front are trained by `finish`.
+        pub finish: FinishConfig = FinishConfig::default(),
+        /// How latency is measured.
+        pub latency: LatencyConfig = LatencyConfig::default(),
+        /// Weights kept on disk: "front" (of the members of a front) or "all".
+        pub keep_weights: String = "front".into(),
+    }
+}
+
+settings! {
+    /// Where the images come from and how they are split.
+    pub struct DataConfig {
+        /// "digits", "fashion-mnist", "mnist", "cifar10", or "images" (a folder with one sub-folder per
+        /// class).
+        pub name: String = "digits".into(),
+        /// The data set's folder; without it each data set looks where its Debian package puts it.
+        pub dir: Option<PathBuf> = None,
+        /// Share of the training set that is held out for validation, stratified by class.
+        pub validation: f64 = 0.2,
+        /// Training images used at most (stratified, by seed), before the validation split; 0: all.
+        pub limit: usize = 0,
+        /// Height and width that images are resized to (area average); 0: as they are.
+        /// A folder of images of several sizes needs it.
+        pub size: usize = 0,
+    }
+}
+
+settings! {
+    /// LEMONADE's own settings (Elsken, Metzen, Hutter, ICLR 2019, section 4).
+    pub struct LemonadeConfig {
+        /// n_pc: children proposed in a generation, on their architecture alone.
+        pub proposals: usize = 60,
+        /// n_ac: children accepted for training in a generation.
+        pub accepted: usize = 6,
+        /// Most morphisms that make one child; their number is drawn uniformly from 1 to this.
+        pub max_morphisms: usize = 3,
+        /// Share of proposals that train their parent on unchanged ("continue").
+        pub continue_share: f64 = 0.1,
+        /// The morphisms used; empty: the whole catalogue.
+        pub morphisms: Vec<String> = vec![],
+    }
+}
+
+settings! {
+    /// How a network is trained: SGD with Nesterov momentum, cosine schedule, augmentation.
+    pub struct Recipe {
+        /// Epochs of a child.
+        pub epochs: usize = 12,
+        /// Epochs of a network that inherits nothing: the initial population, random search from scratch.
+        pub initial_epochs: usize = 20,
+        /// Images a step.
+        pub batch: usize = 64,
+        /// First learning rate of a child; the cosine schedule falls from it to `lr_end`.
+        pub lr: f64 = 0.02,
+        /// First learning rate of a network that inherits nothing.
+        pub initial_lr: f64 = 0.05,
+        /// Last learning rate.
+        pub lr_end: f64 = 0.0,
+        /// Nesterov momentum.
+        pub momentum: f64 = 0.9,
+        /// Weight decay, on the weights of convolutions and linear layers.
+        pub weight_decay: f64 = 5e-4,
+        /// Share of the target spread evenly over the classes.
+        pub label_smoothing: f64 = 0.0,
+        /// Random shift by up to this many pixels (zero-padded crop); 0: off.
+        pub crop: usize = 1,
+        /// Random horizontal flip.
+        pub flip: bool = false,
+        /// Side of a square that is blanked at a random place (DeVries and Taylor 2017); 0: off.
+        pub cutout: usize = 0,
+        /// Mixup's Beta parameter alpha (Zhang et al. 2018); 0: off.
+        pub mixup: f64 = 0.0,
+        /// Share of a child's epochs spent on distillation from the parent after an approximate morphism.
+        pub distill_share: f64 = 0.25,
+        /// Softmax temperature of the distillation.
+        pub distill_temperature: f64 = 3.0,
+    }
+}
+
+settings! {
+    /// How the members of the front are trained by `finish`.
+    pub struct FinishConfig {
+        /// Epochs.
+        pub epochs: usize = 60,
+        /// First learning rate when training goes on from the weights of the search.
+        pub lr: f64 = 0.05,
+    }
+}
+
+settings! {
+    /// How latency is measured: batch 1, one thread.
+    pub struct LatencyConfig {
+        /// Forward passes before the first that counts.
+        pub warmup: usize = 10,
+        /// Forward passes that count; their median is the latency.
+        pub repeats: usize = 50,
+    }
+}
+
+/// Every key of the configuration with its default and its meaning, in the order of the structs.
+pub fn documentation() -> Vec<KeyDoc> {
+    let mut keys = Vec::new();
+    Config::default().document("", "", &mut keys);
+    keys
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The dotted keys of a table's values; an empty table (`max`) is a value.
+    fn leaves(prefix: &str, value: &toml::Value, out: &mut Vec<String>) {
+        match value {
+            toml::Value::Table(table) if !table.is_empty() => {
+                table.iter().for_each(|(name, value)| leaves(&setting::dotted(prefix, name), value, out));
+            }
+            _ => out.push(prefix.into()),
+        }
+    }
+
+    #[test]
+    fn documentation_covers_every_key_of_the_serialised_default() {
+        let mut expected = vec!["data.dir".to_string()]; // unset, so not serialised
+        leaves("", &toml::Value::try_from(Config::default()).unwrap(), &mut expected);
+        let mut documented: Vec<_> = documentation().into_iter().map(|entry| entry.key).collect();
+        expected.sort();
+        documented.sort();
+        assert_eq!(documented, expected);
+    }
+
+    #[test]
+    fn documented_texts_are_single_sentences_and_defaults_are_the_values() {
+        let keys = documentation();
+        for entry in &keys {
+            assert!(entry.doc.ends_with('.') && !entry.doc.contains('\n'), "{}: {}", entry.key, entry.doc);
+        }
+        let default = |key: &str| keys.iter().find(|entry| entry.key == key).unwrap().default.clone();
+        assert_eq!(default("budget"), "\"160s\"");
+        assert_eq!(default("recipe.weight_decay"), "0.0005");
+        assert_eq!(default("data.dir"), "unset");
+    }
+
+    #[test]
+    fn a_documented_default_can_be_assigned_as_it_is_printed() {
+        let mut config = Config::default();
+        for entry in documentation().iter().filter(|entry| entry.default != "unset") {
+            config.set(&format!("{}={}", entry.key, entry.default)).unwrap();
+        }
+        assert_eq!(config, Config::default());
+    }
+
+    fn experiment(name: &str) -> String {
+        let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("experiments").join(name);
+        std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+    }
+
+    #[test]
+    fn every_experiment_loads_and_is_valid() {
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/experiments");
+        let mut seen = Vec::new();
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.extension().is_some_and(|extension| extension == "toml") {
+                Config::load(Some(&path), &[]).unwrap().validate(&Names::default()).unwrap();
+                seen.push(path.file_stem().unwrap().to_string_lossy().into_owned());
+            }
+        }
+        for name in ["cifar10", "digits", "fashion-mnist", "fashion-mnist-latency"] {
+            assert!(seen.iter().any(|seen| seen == name), "experiments/{name}.toml is missing");
+        }
+    }
+
+    #[test]
+    fn digits_toml_is_the_default_and_shows_every_key() {
+        let text = experiment("digits.toml");
+        assert_eq!(Config::from_toml(&text, "digits.toml").unwrap(), Config::default());
+        let mut shown = vec!["data.dir".to_string()]; // a comment in the file, having no default
+        leaves("", &text.parse::<toml::Table>().unwrap().into(), &mut shown);
+        for entry in documentation() {
+            assert!(shown.contains(&entry.key), "experiments/digits.toml lacks {}", entry.key);
+        }
+        assert!(text.contains("\n# dir ="));
+    }
+}

@@ -1,0 +1,89 @@
+//! Executors: what trains a generation's children.
+//!
+//! A job and its result are plain values, so that they can be stored, and sent elsewhere.
+
+mod local;
+mod work;
+
+use morphisms::Architecture;
+use serde::{Deserialize, Serialize};
+
+pub use local::Local;
+pub use work::Workshop;
+
+use crate::Result;
+use crate::individual::Edit;
+use crate::train::Plan;
+
+/// Where the weights that training starts from come from.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Start {
+    /// Drawn anew.
+    Scratch {
+        /// Seed of the draws.
+        seed: u64,
+    },
+    /// From a trained parent, by edits.
+    Inherit {
+        /// The parent.
+        parent: u64,
+        /// The parent's architecture.
+        architecture: Box<Architecture>,
+        /// Content hash of the parent's weights.
+        weights: String,
+        /// The steps to the child.
+        edits: Vec<Edit>,
+    },
+}
+
+/// A network to be trained and evaluated.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Job {
+    /// The generation.
+    pub generation: usize,
+    /// Its place in the generation.
+    pub child: usize,
+    /// What is trained.
+    pub architecture: Architecture,
+    /// What training starts from.
+    pub start: Start,
+    /// How it is trained.
+    pub plan: Plan,
+}
+
+/// What came of a job.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "outcome")]
+pub enum JobResult {
+    /// It was trained to the end.
+    Trained {
+        /// Content hash of the weights.
+        weights: String,
+        /// Validation error.
+        error: f64,
+        /// Validation error of what was inherited, before any training.
+        first_error: Option<f64>,
+        /// Seconds of training and evaluation since the job was last taken up.
+        seconds: f64,
+    },
+    /// The loss stopped being a number.
+    Diverged {
+        /// In which epoch, counted from 1.
+        epoch: usize,
+        /// Validation error of what was inherited.
+        first_error: Option<f64>,
+        /// Seconds.
+        seconds: f64,
+    },
+}
+
+/// Trains networks side by side.
+pub trait Executor {
+    /// Runs the jobs; `report` gets each one's place in `jobs` and its result, in the order in which they end. When
+    /// asked to stop it returns early; what is not reported then has not ended.
+    ///
+    /// # Errors
+    /// When a job cannot be carried out, for a reason other than divergence.
+    fn run(&self, jobs: &[Job], report: &mut dyn FnMut(usize, JobResult) -> Result<()>) -> Result<()>;
+}

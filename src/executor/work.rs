@@ -1,0 +1,118 @@
+//! Carrying out one job.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Instant;
+
+use candle_core::{DType, Device, Tensor};
+use morphisms::{Network, Weights};
+
+use super::{Job, JobResult, Start};
+use crate::Result;
+use crate::config::Recipe;
+use crate::data::Dataset;
+use crate::individual::Edit;
+use crate::progress::{Event, Observer};
+use crate::stop::Stop;
+use crate::store::Blobs;
+use crate::train::{End, Trainer, error_rate};
+
+/// Training images that calibrate the batch norms that a morphism inserts.
+const CALIBRATION: usize = 256;
+
+/// What every job of a run shares.
+pub struct Workshop {
+    /// The images.
+    pub data: Arc<Dataset>,
+    /// How networks are trained.
+    pub recipe: Recipe,
+    /// Weights and checkpoints.
+    pub blobs: Blobs,
+    /// Asked to stop?
+    pub stop: Arc<Stop>,
+    /// Who is told.
+    pub observer: Arc<dyn Observer>,
+}
+
+impl Workshop {
+    /// Trains and evaluates; none if asked to stop before the end.
+    pub(super) fn perform(&self, job: &Job) -> Result<Option<JobResult>> {
+        let begun = Instant::now();
+        let (network, parent) = self.start(job)?;
+        let first_error = match job.start {
+            Start::Inherit { .. } => Some(error_rate(&network, &self.data, &self.data.validation)?),
+            Start::Scratch { .. } => None,
+        };
+        let checkpoint = self.checkpoint(job);
+        let tell = |epoch: usize, loss: f64| {
+            self.observer.observe(&Event::EpochDone {
+                generation: job.generation,
+                child: job.child,
+                epoch,
+                epochs: job.plan.epochs,
+                loss: Some(loss),
+            });
+        };
+        let trainer = Trainer {
+            data: &self.data,
+            recipe: &self.recipe,
+            plan: &job.plan,
+            checkpoint: &checkpoint,
+            stop: &self.stop,
+            on_epoch: &tell,
+        };
+        let trained = match trainer.train(&network, parent.as_ref())? {
+            End::Done(network) => network,
+            End::Diverged(epoch) => {
+                let seconds = begun.elapsed().as_secs_f64();
+                return Ok(Some(JobResult::Diverged { epoch, first_error, seconds }));
+            }
+            End::Stopped => return Ok(None),
+        };
+        let error = error_rate(&trained, &self.data, &self.data.validation)?;
+        let weights = self.blobs.put(trained.weights())?;
+        let seconds = begun.elapsed().as_secs_f64();
+        Ok(Some(JobResult::Trained { weights, error, first_error, seconds }))
+    }
+
+    fn checkpoint(&self, job: &Job) -> PathBuf {
+        self.blobs.checkpoint(&job.plan.name)
+    }
+
+    /// The network before training, and the parent it inherited from.
+    fn start(&self, job: &Job) -> Result<(Network, Option<Network>)> {
+        match &job.start {
+            Start::Scratch { seed } => {
+                let network = Network::init(job.architecture.clone(), *seed, DType::F32, &Device::Cpu)?;
+                Ok((network, None))
+            }
+            Start::Inherit { architecture, weights, edits, .. } => {
+                let weights: Weights = self.blobs.get(weights, &Device::Cpu)?;
+                let parent = Network::new((**architecture).clone(), weights)?;
+                Ok((inherit(&parent, edits, &self.calibration_batch()?)?, Some(parent)))
+            }
+        }
+    }
+
+    /// Training images taken at even distances, without augmentation.
+    fn calibration_batch(&self) -> Result<Tensor> {
+        let Dataset { train, shape, normalisation, .. } = &*self.data;
+        let step = (train.len() / CALIBRATION).max(1);
+        let pixels: Vec<u8> = (0..train.len()).step_by(step).flat_map(|index| train.image(index)).copied().collect();
+        normalisation.tensor(&pixels, *shape)
+    }
+}
+
+/// The child that `edits` make of `parent`; `batch` calibrates inserted batch norms.
+///
+/// # Errors
+/// If an edit does not apply.
+pub(crate) fn inherit(parent: &Network, edits: &[Edit], batch: &Tensor) -> Result<Network> {
+    let mut network = parent.clone();
+    for edit in edits {
+        if let Some(rewrite) = edit.rewrite(network.architecture())? {
+            network = network.child(&rewrite, Some(batch))?;
+        }
+    }
+    Ok(network)
+}

@@ -1,0 +1,130 @@
+//! The search space: the networks a search starts from, and random ones.
+
+use morphisms::{Architecture, Conv, Draft, LayerId, Morphism, Shape};
+use rand::RngExt;
+use rand::seq::IndexedRandom;
+use rand_chacha::ChaCha8Rng;
+
+use crate::Result;
+use crate::individual::Edit;
+
+/// Maps are pooled while they are at least this high and wide.
+const POOLED_FROM: usize = 8;
+/// Poolings at most.
+const MOST_POOLINGS: usize = 3;
+
+/// A small network by hand: a convolution block before each pooling and one after the last, twice as wide after the
+/// first pooling, then global average pooling and a linear layer.
+#[derive(Debug, Clone, Copy)]
+struct Recipe {
+    /// Channels of the first block.
+    width: usize,
+    /// Whether blocks after the first are depthwise-separable.
+    separable: bool,
+}
+
+/// The initial population: four small networks, two of them of separable convolutions, as in LEMONADE (Elsken et
+/// al., ICLR 2019, appendix), narrow and wide.
+///
+/// # Errors
+/// If the images are too small for a convolution.
+pub fn initial(input: Shape, classes: usize) -> Result<Vec<Architecture>> {
+    let recipes = [(8, false), (16, false), (8, true), (16, true)];
+    recipes.map(|(width, separable)| build(input, classes, Recipe { width, separable })).into_iter().collect()
+}
+
+fn build(input: Shape, classes: usize, recipe: Recipe) -> Result<Architecture> {
+    let mut draft = Draft::new(input);
+    let (mut size, mut x) = (input.spatial().0.min(input.spatial().1), draft.input());
+    let mut channels = input.channels();
+    for block in 0..=poolings(size) {
+        let width = if block == 0 { recipe.width } else { 2 * recipe.width };
+        let separable = recipe.separable && block > 0;
+        x = if separable { separable_block(&mut draft, x, channels, width) } else { draft.conv_bn_relu(x, conv(width)) };
+        channels = width;
+        if size >= POOLED_FROM && block < MOST_POOLINGS {
+            x = draft.max_pool(x, 2);
+            size /= 2;
+        }
+    }
+    draft.head(x, classes);
+    Ok(draft.build()?)
+}
+
+fn poolings(size: usize) -> usize {
+    (0..MOST_POOLINGS).take_while(|&done| size >> done >= POOLED_FROM).count()
+}
+
+fn conv(width: usize) -> Conv {
+    Conv::same(width, 3)
+}
+
+fn separable_block(draft: &mut Draft, x: LayerId, channels: usize, width: usize) -> LayerId {
+    let depthwise = draft.push(morphisms::Layer::Conv(Conv::depthwise(channels, 3)), &[x]);
+    draft.conv_bn_relu(depthwise, Conv::same(width, 1))
+}
+
+/// A random edit of `architecture`, with the architecture it leads to: the morphism uniform over those that apply,
+/// then the site uniform over its sites. None if nothing applies.
+///
+/// # Errors
+/// If a morphism breaks its word that its sites can be rewritten.
+pub fn random_edit(
+    architecture: &Architecture,
+    morphisms: &[&'static dyn Morphism],
+    rng: &mut ChaCha8Rng,
+) -> Result<Option<(Edit, Architecture)>> {
+    let mut left = morphisms.to_vec();
+    while !left.is_empty() {
+        let morphism = left.swap_remove(rng.random_range(0..left.len()));
+        let sites = morphism.sites(architecture);
+        if let Some(site) = sites.choose(rng) {
+            let seed = rng.random::<u64>() >> 1; // within the whole numbers of TOML and SQLite
+            let rewrite = morphism.rewrite(architecture, site, seed)?;
+            let edit = Edit { morphism: morphism.name().into(), site: site.clone(), seed };
+            return Ok(Some((edit, rewrite.architecture)));
+        }
+    }
+    Ok(None)
+}
+
+#[cfg(test)]
+mod tests {
+    use morphisms::catalog;
+
+    use super::*;
+    use crate::rng;
+
+    #[test]
+    fn the_initial_networks_differ_and_are_small() {
+        for input in [Shape::map(1, 8, 8), Shape::map(1, 28, 28), Shape::map(3, 32, 32), Shape::map(3, 5, 7)] {
+            let networks = initial(input, 10).unwrap();
+            let mut seen: Vec<_> = networks.iter().map(Architecture::fingerprint).collect();
+            seen.sort_unstable();
+            seen.dedup();
+            assert_eq!(seen.len(), 4, "{input}");
+            assert!(networks.iter().all(|network| network.classes() == 10 && network.parameter_count() < 60_000));
+        }
+    }
+
+    #[test]
+    fn random_edits_are_repeatable_and_reach_every_morphism() {
+        let start = initial(Shape::map(1, 8, 8), 10).unwrap().remove(0);
+        let walk = |seed| {
+            let mut rng = rng::stream(seed, "walk", &[]);
+            let mut architecture = start.clone();
+            (0..8)
+                .map(|_| {
+                    let (edit, next) = random_edit(&architecture, catalog::all(), &mut rng).unwrap().unwrap();
+                    architecture = next;
+                    edit
+                })
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(walk(1), walk(1));
+        let mut names: Vec<String> = (0..40).flat_map(walk).map(|edit| edit.morphism).collect();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), catalog::all().len(), "{names:?}");
+    }
+}

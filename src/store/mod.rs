@@ -1,0 +1,128 @@
+//! The run folder: everything a run has learnt, on disk before anybody relies on it.
+//!
+//! ```text
+//! RUN/
+//!   run.sqlite          individuals, jobs, measurements, events, uses of the test set
+//!   config.toml         the resolved settings
+//!   weights/HASH.safetensors      named by the hash of their bytes
+//!   checkpoints/JOB.safetensors   trainings under way
+//!   report.html, plots/
+//!   lock                held by the process that owns the run
+//! ```
+
+mod blobs;
+mod database;
+mod lock;
+
+use std::path::{Path, PathBuf};
+
+pub use blobs::Blobs;
+pub use database::{Database, FinishedRow, JobRow, MeasurementRow, TestRow};
+pub use lock::Lock;
+
+use crate::config::{Budget, Config};
+use crate::{Error, Result};
+
+/// The layout that this version writes and reads.
+pub const FORMAT: &str = "1";
+
+/// A run folder that this process owns or reads.
+pub struct Store {
+    /// The folder.
+    pub path: PathBuf,
+    /// The tables.
+    pub database: Database,
+    /// Weights and checkpoints.
+    pub blobs: Blobs,
+    /// The settings.
+    pub config: Config,
+    _lock: Option<Lock>,
+}
+
+impl Store {
+    /// Makes a new run folder and takes its lock.
+    ///
+    /// # Errors
+    /// If the folder exists already, cannot be written, or is taken.
+    pub fn create(path: &Path, config: &Config) -> Result<Self> {
+        if path.join(database::FILE).exists() {
+            let problem = "it holds a run already; go on with `paretomorph resume`, or choose another --out".into();
+            return Err(Error::Run { path: path.into(), problem });
+        }
+        std::fs::create_dir_all(path).map_err(Error::io("create", path))?;
+        let lock = Lock::take(path)?;
+        let blobs = Blobs::create(path)?;
+        write_atomically(&path.join("config.toml"), config.to_toml()?.as_bytes())?;
+        let database = Database::create(path)?;
+        database.set_meta("format", FORMAT)?;
+        database.set_meta("config", &config.to_toml()?)?;
+        database.set_meta("version", &crate::machine::version())?;
+        Ok(Self { path: path.into(), database, blobs, config: config.clone(), _lock: Some(lock) })
+    }
+
+    /// Opens a run folder and takes its lock.
+    ///
+    /// # Errors
+    /// If it is no run folder, one of another version, or owned by another process.
+    pub fn open(path: &Path) -> Result<Self> {
+        Self::check(path)?;
+        let lock = Lock::take(path)?;
+        Self::with_lock(path, Some(lock))
+    }
+
+    /// Opens a run folder to read it, while another process may own it.
+    ///
+    /// # Errors
+    /// If it is no run folder, or one of another version.
+    pub fn read(path: &Path) -> Result<Self> {
+        Self::check(path)?;
+        Self::with_lock(path, None)
+    }
+
+    fn check(path: &Path) -> Result<()> {
+        let problem = if !path.exists() {
+            "it does not exist"
+        } else if !path.join(database::FILE).exists() {
+            "it holds no run.sqlite, so it is not a run of paretomorph"
+        } else {
+            return Ok(());
+        };
+        Err(Error::Run { path: path.into(), problem: problem.into() })
+    }
+
+    fn with_lock(path: &Path, lock: Option<Lock>) -> Result<Self> {
+        let database = Database::open(path)?;
+        let format = database.meta("format")?.unwrap_or_else(|| "none".into());
+        if format != FORMAT {
+            let problem = format!(
+                "expected format {FORMAT}, found {format}; it was written by another version of paretomorph ({})",
+                database.meta("version")?.unwrap_or_else(|| "unknown".into())
+            );
+            return Err(Error::Run { path: path.into(), problem });
+        }
+        let text = database.meta("config")?.unwrap_or_default();
+        let config = Config::from_toml(&text, &path.join(database::FILE).display().to_string())?;
+        Ok(Self { path: path.into(), database, blobs: Blobs::create(path)?, config, _lock: lock })
+    }
+
+    /// Sets a new budget, for a run that goes on.
+    ///
+    /// # Errors
+    /// If the folder cannot be written.
+    pub fn set_budget(&mut self, budget: Budget) -> Result<()> {
+        self.config.budget = budget;
+        let text = self.config.to_toml()?;
+        self.database.set_meta("config", &text)?;
+        write_atomically(&self.path.join("config.toml"), text.as_bytes())
+    }
+}
+
+/// Writes a file so that it is either whole or not there: to a temporary name, then renamed.
+pub(crate) fn write_atomically(path: &Path, bytes: &[u8]) -> Result<()> {
+    let folder = path.parent().unwrap_or(Path::new("."));
+    let mut file = tempfile::NamedTempFile::new_in(folder).map_err(Error::io("write", path))?;
+    std::io::Write::write_all(&mut file, bytes).map_err(Error::io("write", path))?;
+    file.as_file().sync_data().map_err(Error::io("write", path))?;
+    file.persist(path).map_err(|error| error.error).map_err(Error::io("write", path))?;
+    Ok(())
+}

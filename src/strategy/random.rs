@@ -1,0 +1,59 @@
+//! Random search over the same space, with and without inheritance.
+
+use std::sync::Arc;
+
+use rand::RngExt;
+use rand::seq::IndexedRandom;
+use rand_chacha::ChaCha8Rng;
+
+use super::{Candidate, Population, Proposal, Setting, Strategy, edit_at_random};
+use crate::Result;
+use crate::individual::Individual;
+
+/// Edits of a network that is trained from scratch, at most: about as many as a long search strings together.
+const MOST_EDITS: usize = 16;
+
+/// Without inheritance: an initial network, changed by 1 to 16 random morphisms, is trained from scratch. With
+/// inheritance: a uniformly drawn member of the front is changed by 1 to `max_morphisms` morphisms and trained on.
+/// Nothing is screened.
+pub(super) struct Random {
+    setting: Arc<Setting>,
+    inherits: bool,
+    population: Population,
+}
+
+impl Random {
+    pub(super) fn new(setting: Arc<Setting>, inherits: bool) -> Self {
+        Self { setting, inherits, population: Population::default() }
+    }
+}
+
+impl Strategy for Random {
+    fn proposals(&self) -> usize {
+        self.setting.config.lemonade.accepted
+    }
+
+    fn propose(&self, rng: &mut ChaCha8Rng) -> Result<Option<Proposal>> {
+        let (parent, start, most) = match self.inherits {
+            true => match self.population.members.choose(rng) {
+                Some(member) => (Some(member.id), &*member.architecture, self.setting.config.lemonade.max_morphisms),
+                None => return Ok(None),
+            },
+            false => match self.setting.initial.choose(rng) {
+                Some(start) => (None, start, MOST_EDITS),
+                None => return Ok(None),
+            },
+        };
+        let count = rng.random_range(1..=most);
+        let (edits, architecture) = edit_at_random(&self.setting, start, count, rng)?;
+        Ok((!edits.is_empty()).then_some(Proposal { parent, edits, architecture }))
+    }
+
+    fn screen(&self, candidates: &[Candidate], _rng: &mut ChaCha8Rng) -> Result<Vec<usize>> {
+        Ok((0..candidates.len()).collect())
+    }
+
+    fn tell(&mut self, individuals: &[Individual]) -> Result<()> {
+        self.population.tell(&self.setting, individuals)
+    }
+}
