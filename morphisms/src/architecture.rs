@@ -76,7 +76,7 @@ impl<'de> Deserialize<'de> for ParamKey {
 
 /// A valid network structure: one input, one output that is a vector of logits, no cycle, every layer on a path
 /// from the input to the output, all shapes known. It cannot be changed; [`Architecture::draft`] starts a new one.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Architecture {
     /// Nodes are added in topological order, so a node's index is its place in that order. An edge carries the
     /// position of its tensor among the consumer's inputs.
@@ -179,6 +179,17 @@ impl Architecture {
 
     pub(crate) fn graph(&self) -> &DiGraph<Node, usize> {
         &self.graph
+    }
+}
+
+impl std::fmt::Debug for Architecture {
+    /// A layer a line, in topological order: id, layer, inputs and shape.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        for Node { id, layer, inputs, shape } in self.nodes() {
+            let inputs: Vec<String> = inputs.iter().map(LayerId::to_string).collect();
+            write!(f, "\n{id}: {layer} of [{}] -> {shape}", inputs.join(", "))?;
+        }
+        Ok(())
     }
 }
 

@@ -42,6 +42,8 @@ mod morphism;
 mod network;
 mod resize;
 mod select;
+#[cfg(feature = "proptest")]
+pub mod strategies;
 mod weights;
 
 pub use architecture::{Architecture, Draft, Node, ParamKey};

@@ -91,7 +91,9 @@ impl Morphism for DropSkip {
 
 fn remove_input(draft: &mut Draft, node: &Node, position: usize) {
     if node.inputs.len() > 2 {
-        draft.inputs_mut(node.id).into_iter().for_each(|inputs| drop(inputs.remove(position)));
+        draft.inputs_mut(node.id).into_iter().for_each(|inputs| {
+            inputs.remove(position);
+        });
     } else {
         // With one input left there is nothing to merge.
         draft.inputs_mut(node.id).into_iter().for_each(|inputs| inputs.swap(0, 1 - position));

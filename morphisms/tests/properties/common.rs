@@ -1,0 +1,88 @@
+//! What the tests share.
+
+use candle_core::{DType, Tensor};
+use morphisms::strategies::{Limits, images};
+use morphisms::{Architecture, Morphism, Network, Promise, Rewrite, Site, catalog};
+use proptest::prelude::*;
+use proptest::test_runner::TestCaseError;
+
+/// Smaller than the default, for tests that visit every site.
+pub const SMALL: Limits = Limits { depth: 30, steps: 9, channels: 6, features: 48, classes: 3 };
+
+/// As many cases as named when `PROPTEST_CASES` is not set, in proportion when it is.
+pub fn cases(count: u32) -> ProptestConfig {
+    let wanted = ProptestConfig::default();
+    let cases = (u64::from(count) * u64::from(wanted.cases)).div_ceil(256) as u32;
+    ProptestConfig { cases, max_shrink_iters: 2_000, ..wanted }
+}
+
+/// The morphisms that promise this.
+pub fn promising(promise: Promise) -> impl Iterator<Item = &'static dyn Morphism> {
+    catalog::all().iter().copied().filter(move |morphism| morphism.promise() == promise)
+}
+
+/// A batch for a network; the batch size follows from the seed, 1 included.
+pub fn batch(network: &Network, seed: u64) -> Tensor {
+    let size = [4, 1, 2, 7][(seed % 4) as usize];
+    images(network.architecture().input(), size, seed, network.dtype()).unwrap()
+}
+
+/// The largest absolute value, in f64.
+pub fn largest(tensor: &Tensor) -> f64 {
+    tensor.to_dtype(DType::F64).unwrap().abs().unwrap().max_all().unwrap().to_scalar().unwrap()
+}
+
+/// The largest absolute difference, in f64.
+pub fn distance(a: &Tensor, b: &Tensor) -> f64 {
+    largest(&(a.to_dtype(DType::F64).unwrap() - b.to_dtype(DType::F64).unwrap()).unwrap())
+}
+
+/// The rewrite at a site, or a failed test that names the site.
+pub fn rewritten(
+    morphism: &dyn Morphism,
+    architecture: &Architecture,
+    site: &Site,
+    seed: u64,
+) -> Result<Rewrite, TestCaseError> {
+    morphism.rewrite(architecture, site, seed).map_err(|error| at(morphism, site, error))
+}
+
+/// The child at a site, or a failed test that names the site.
+pub fn child(
+    parent: &Network,
+    morphism: &dyn Morphism,
+    site: &Site,
+    seed: u64,
+    calibration: Option<&Tensor>,
+) -> Result<Network, TestCaseError> {
+    let rewrite = rewritten(morphism, parent.architecture(), site, seed)?;
+    parent.child(&rewrite, calibration).map_err(|error| at(morphism, site, error))
+}
+
+/// A failed test, with its place.
+pub fn at(morphism: &dyn Morphism, site: &Site, problem: impl std::fmt::Display) -> TestCaseError {
+    TestCaseError::fail(format!("{} at {site}: {problem}", morphism.name()))
+}
+
+/// An edit to be: numbers that pick a morphism, one of its sites and a seed.
+#[derive(Debug, Clone, Copy)]
+pub struct Edit([u16; 3]);
+
+impl Edit {
+    pub fn pick_morphism<'m, T>(&self, morphisms: &'m [T]) -> &'m T {
+        &morphisms[usize::from(self.0[0]) % morphisms.len()]
+    }
+
+    pub fn pick_site<'s>(&self, sites: &'s [Site]) -> &'s Site {
+        &sites[usize::from(self.0[1]) % sites.len()]
+    }
+
+    pub fn seed(&self) -> u64 {
+        u64::from(self.0[2])
+    }
+}
+
+/// Ten edits.
+pub fn any_chain() -> impl Strategy<Value = Vec<Edit>> {
+    proptest::collection::vec(any::<[u16; 3]>().prop_map(Edit), 10)
+}

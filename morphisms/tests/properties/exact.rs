@@ -1,0 +1,138 @@
+//! Exact morphisms keep the function in evaluation mode.
+
+use candle_core::DType;
+use morphisms::strategies::{Limits, any_dead_network, any_network, images, is_alive};
+use morphisms::{Morphism, Network, Promise, Site};
+use proptest::prelude::*;
+use proptest::test_runner::TestCaseError;
+
+use crate::common::{Edit, SMALL, any_chain, at, batch, cases, child, distance, largest, promising};
+
+/// f64: relative to the largest output.
+const F64: f64 = 1e-10;
+
+/// Whether the child computes what the parent computes on a batch.
+fn same_in_f64(
+    parent: &Network,
+    child: &Network,
+    seed: u64,
+    morphism: &dyn Morphism,
+    site: &Site,
+) -> Result<(), TestCaseError> {
+    let images = batch(parent, seed);
+    let (expected, found) = (parent.logits(&images).unwrap(), child.logits(&images).unwrap());
+    let (drift, scale) = (distance(&expected, &found), largest(&expected));
+    if drift <= F64 * scale { Ok(()) } else { Err(at(morphism, site, format!("{drift:e} of {scale:e}"))) }
+}
+
+proptest! {
+    #![proptest_config(cases(400))]
+
+    #[test]
+    fn at_every_site_in_f64(parent in any_network(SMALL, DType::F64), seed in 0..1000u64) {
+        for morphism in promising(Promise::Exact) {
+            for site in morphism.sites(parent.architecture()) {
+                let child = child(&parent, morphism, &site, seed, None)?;
+                same_in_f64(&parent, &child, seed, morphism, &site)?;
+            }
+        }
+    }
+}
+
+/// What an f32 child may differ by from its parent in f64: the parent's own rounding, four times, and a little.
+struct Rounding {
+    allowed: f64,
+    exact: candle_core::Tensor,
+    images: candle_core::Tensor,
+}
+
+impl Rounding {
+    fn of(parent: &Network, seed: u64) -> Self {
+        // The parent's rounding is a maximum over the logits; of a few it would be a lottery.
+        let images = images(parent.architecture().input(), 48, seed, DType::F32).unwrap();
+        let exact =
+            parent.to_dtype(DType::F64).unwrap().logits(&images.to_dtype(DType::F64).unwrap()).unwrap();
+        let own = distance(&parent.logits(&images).unwrap(), &exact);
+        Self { allowed: 4.0 * own + 1e-6 * largest(&exact), exact, images }
+    }
+
+    fn check(&self, child: &Network, morphism: &dyn Morphism, site: &Site) -> Result<(), TestCaseError> {
+        let drift = distance(&child.logits(&self.images).unwrap(), &self.exact);
+        let allowed = self.allowed;
+        if drift <= allowed { Ok(()) } else { Err(at(morphism, site, format!("{drift:e} of {allowed:e}"))) }
+    }
+}
+
+proptest! {
+    #![proptest_config(cases(250))]
+
+    #[test]
+    fn at_every_site_in_f32(parent in any_network(SMALL, DType::F32), seed in 0..1000u64) {
+        let rounding = Rounding::of(&parent, seed);
+        for morphism in promising(Promise::Exact) {
+            for site in morphism.sites(parent.architecture()) {
+                rounding.check(&child(&parent, morphism, &site, seed, None)?, morphism, &site)?;
+            }
+        }
+    }
+}
+
+/// Walks a chain of exact edits; an edit without a site is left out, and so is one that would make a network too
+/// large for a quick test.
+fn walk(
+    parent: &Network,
+    chain: &[Edit],
+    mut visit: impl FnMut(&Network, &dyn Morphism, &Site) -> Result<(), TestCaseError>,
+) -> Result<(), TestCaseError> {
+    let exact: Vec<_> = promising(Promise::Exact).collect();
+    let mut network = parent.clone();
+    for edit in chain {
+        let morphism = *edit.pick_morphism(&exact);
+        let sites = morphism.sites(network.architecture());
+        if sites.is_empty() || network.architecture().macs() > 300_000 {
+            continue;
+        }
+        let site = edit.pick_site(&sites);
+        network = child(&network, morphism, site, edit.seed(), None)?;
+        visit(&network, morphism, site)?;
+    }
+    Ok(())
+}
+
+proptest! {
+    #![proptest_config(cases(400))]
+
+    #[test]
+    fn in_chains_in_f64(
+        parent in any_network(Limits::default(), DType::F64), chain in any_chain(), seed in 0..1000u64,
+    ) {
+        walk(&parent, &chain, |network, morphism, site| same_in_f64(&parent, network, seed, morphism, site))?;
+    }
+
+    #[test]
+    fn in_chains_in_f32(
+        parent in any_network(Limits::default(), DType::F32), chain in any_chain(), seed in 0..1000u64,
+    ) {
+        let rounding = Rounding::of(&parent, seed);
+        walk(&parent, &chain, |network, morphism, site| rounding.check(network, morphism, site))?;
+    }
+
+    #[test]
+    fn of_dead_networks_by_absolute_bounds(
+        parent in any_dead_network(SMALL, DType::F64), seed in 0..1000u64,
+    ) {
+        let images = batch(&parent, seed);
+        let expected = parent.logits(&images).unwrap();
+        prop_assert!(!is_alive(&expected).unwrap());
+        for morphism in promising(Promise::Exact) {
+            let sites = morphism.sites(parent.architecture());
+            for site in sites.iter().skip((seed % 3) as usize).step_by(3) {
+                let child = child(&parent, morphism, site, seed, None)?;
+                let drift = distance(&expected, &child.logits(&images).unwrap());
+                if drift > 1e-9 {
+                    return Err(at(morphism, site, format!("{drift:e}")));
+                }
+            }
+        }
+    }
+}
