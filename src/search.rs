@@ -224,7 +224,7 @@ impl Search {
         self.phases.proposing += proposing.elapsed().as_secs_f64();
         self.train(executor, generation, &mut rows)?;
         self.commit(generation, &rows)?;
-        Ok(self.over(generation))
+        Ok(self.over(self.next_generation()?))
     }
 
     /// The first generation that is not complete.
@@ -238,19 +238,22 @@ impl Search {
         self.individuals.iter().filter(|individual| individual.generation == generation).count()
     }
 
-    fn over(&self, generation: usize) -> Option<EndReason> {
+    /// Why the search is over, if it is; `next` is the first generation that is not complete.
+    fn over(&self, next: usize) -> Option<EndReason> {
         let budget = self.setting.config.budget;
         let used_up = match budget {
-            Budget::Seconds(_) => self.stop.is_late(),
+            Budget::Seconds(_) => false,
             Budget::Evaluations(evaluations) => self.individuals.len() >= evaluations,
-            Budget::Generations(generations) => {
-                let complete = self.individuals.last().is_some_and(|last| last.generation >= generation);
-                generation > generations || (generation == generations && complete)
-            }
+            Budget::Generations(generations) => next > generations,
         };
+        self.stopped().or(used_up.then_some(EndReason::Budget(budget)))
+    }
+
+    /// Why the search was asked to stop, if it was.
+    fn stopped(&self) -> Option<EndReason> {
         match self.stop.is_interrupted() {
             true => Some(EndReason::Interrupted),
-            false => used_up.then_some(EndReason::Budget(budget)),
+            false => self.stop.is_late().then_some(EndReason::Budget(self.setting.config.budget)),
         }
     }
 
@@ -264,6 +267,10 @@ impl Search {
         }
         let mut rng = rng::stream(self.setting.config.seed, "propose", &[generation as u64]);
         let (candidates, attempts) = self.candidates(&mut rng)?;
+        if let Some(reason) = self.stopped() {
+            // A choice among a part of the proposals is not the one of a search that nobody stopped.
+            return Ok(Err(reason));
+        }
         if candidates.len() < self.setting.config.lemonade.accepted.min(self.strategy.proposals()) {
             return Ok(Err(EndReason::Exhausted { attempts, found: candidates.len() }));
         }
@@ -272,7 +279,7 @@ impl Search {
         Ok(Ok(chosen.iter().enumerate().map(job).collect::<Result<_>>()?))
     }
 
-    /// Proposals that are new and keep all bounds, with the number of attempts it took.
+    /// Proposals that are new and keep all bounds, with the number of attempts it took; fewer if asked to stop.
     fn candidates(&self, rng: &mut ChaCha8Rng) -> Result<(Vec<Candidate>, usize)> {
         let wanted = self.strategy.proposals();
         let costs = Costs::new(&self.setting.config, &self.store.database);
