@@ -94,13 +94,12 @@ impl Search {
     /// written.
     pub fn start(config: &Config, out: &Path, observer: Arc<dyn Observer>) -> Result<Self> {
         let begun = Instant::now();
+        Store::vacant(out)?;
         let data = Arc::new(Dataset::load(&config.data, config.seed)?);
         let scratch = Database::in_memory()?;
         let setting = Setting::new(config, feasible_initial(config, &data, &scratch)?)?;
         let reference = reference_point(&setting, &data, &scratch)?;
-        let store = Store::create(out, config)?;
-        store.database.copy_measurements(&scratch)?;
-        for (key, value) in [
+        let facts = [
             ("data_digest", data.digest.clone()),
             ("data", describe_data(&data)),
             ("reference", encode(&reference)?),
@@ -109,9 +108,8 @@ impl Search {
             ("started", machine::now()),
             ("machine", encode(&machine::describe())?),
             ("state", "running".into()),
-        ] {
-            store.database.set_meta(key, &value)?;
-        }
+        ];
+        let store = Store::create(out, config, &facts, &scratch)?;
         Self::new(store, data, observer, begun)
     }
 

@@ -5,7 +5,7 @@ mod finish;
 mod search;
 mod show;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 
 use clap::{Args, Parser, Subcommand};
@@ -185,17 +185,27 @@ impl Cli {
     pub fn run(self) -> Result<()> {
         match self.command {
             Command::Search(args) => search::search(args),
-            Command::Resume(args) => search::resume(args),
-            Command::Front(args) => show::front(&args.run, args.json),
-            Command::Report(args) => show::report(&args.run),
-            Command::Finish(args) => finish::finish(args),
-            Command::Evaluate(args) => deploy::evaluate(&args.run, args.id, args.test),
-            Command::Predict(args) => deploy::predict(&args.run, args.id, &args.images),
-            Command::Export(args) => deploy::export(&args.run, args.id, &args.dir),
-            Command::Lineage(args) => show::lineage(&args.run, args.id),
+            Command::Resume(args) => in_run(&args.run.clone(), search::resume(args)),
+            Command::Front(args) => in_run(&args.run, show::front(&args.run, args.json)),
+            Command::Report(args) => in_run(&args.run, show::report(&args.run)),
+            Command::Finish(args) => in_run(&args.run.clone(), finish::finish(args)),
+            Command::Evaluate(args) => in_run(&args.run, deploy::evaluate(&args.run, args.id, args.test)),
+            Command::Predict(args) => in_run(&args.run, deploy::predict(&args.run, args.id, &args.images)),
+            Command::Export(args) => in_run(&args.run, deploy::export(&args.run, args.id, &args.dir)),
+            Command::Lineage(args) => in_run(&args.run, show::lineage(&args.run, args.id)),
             Command::Morphisms => show::morphisms(),
         }
     }
+}
+
+/// SQLite does not say which file it could not use.
+fn in_run(run: &Path, result: Result<()>) -> Result<()> {
+    result.map_err(|error| match error {
+        Error::Database(problem) => {
+            Error::Run { path: run.into(), problem: format!("its run.sqlite cannot be used ({problem})") }
+        }
+        other => other,
+    })
 }
 
 /// Prints to standard output; a reader that has gone away (`| head`) is no error.

@@ -158,8 +158,7 @@ mod tests {
 
     #[test]
     fn a_cost_over_its_bound_is_named_and_nothing_is_measured_after_it() {
-        let folder = tempfile::tempdir().unwrap();
-        let database = Database::create(folder.path()).unwrap();
+        let database = Database::in_memory().unwrap();
         let config = Config {
             objectives: vec!["error".into(), "latency".into()],
             max: BTreeMap::from([("params".into(), 100.0)]),

@@ -13,6 +13,8 @@ use crate::{Error, Result};
 
 /// The file's name in the run folder.
 pub(super) const FILE: &str = "run.sqlite";
+/// Its name while it is being made.
+const UNFINISHED: &str = "run.sqlite.new";
 
 const SCHEMA: &str = "
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL);
@@ -100,14 +102,26 @@ pub struct Database {
 }
 
 impl Database {
-    /// Makes the database of a new run.
+    /// Makes the database of a new run with what is known of it, and what was measured in `before`.
+    ///
+    /// It gets its name when it is whole: a process that is killed in between leaves nothing that looks like a run.
     ///
     /// # Errors
     /// If the file cannot be written.
-    pub fn create(run: &Path) -> Result<Self> {
-        let database = Self::connect(run)?;
-        database.lock().execute_batch(&format!("BEGIN; {SCHEMA} COMMIT;"))?;
-        Ok(database)
+    pub fn create(run: &Path, facts: &[(&str, String)], before: &Self) -> Result<Self> {
+        let (unfinished, path) = (run.join(UNFINISHED), run.join(FILE));
+        if unfinished.exists() {
+            std::fs::remove_file(&unfinished).map_err(Error::io("remove", &unfinished))?;
+        }
+        let connection = Connection::open(&unfinished)?;
+        connection.execute_batch(&format!("BEGIN; {SCHEMA}"))?;
+        let database = Self { connection: Mutex::new(connection), path: unfinished.clone() };
+        facts.iter().try_for_each(|(key, value)| database.set_meta(key, value))?;
+        database.copy_measurements(before)?;
+        database.lock().execute_batch("COMMIT")?;
+        drop(database);
+        std::fs::rename(&unfinished, &path).map_err(Error::io("create", &path))?;
+        Self::connect(run)
     }
 
     /// Opens the database of a run.
@@ -115,11 +129,10 @@ impl Database {
     /// # Errors
     /// If the file is no database of a run.
     pub fn open(run: &Path) -> Result<Self> {
-        let database = Self::connect(run)?;
-        database.meta("format").map_err(|error| Error::Run {
-            path: run.into(),
-            problem: format!("its run.sqlite cannot be read ({error})"),
-        })?;
+        let unreadable =
+            |error| Error::Run { path: run.into(), problem: format!("its {FILE} cannot be read ({error})") };
+        let database = Self::connect(run).map_err(unreadable)?;
+        database.meta("format").map_err(unreadable)?;
         Ok(database)
     }
 
@@ -264,10 +277,7 @@ impl Database {
     }
 
     /// Takes over what another database holds of measurements.
-    ///
-    /// # Errors
-    /// If one of them cannot be read or written.
-    pub fn copy_measurements(&self, other: &Self) -> Result<()> {
+    fn copy_measurements(&self, other: &Self) -> Result<()> {
         let connection = other.lock();
         let mut query = connection.prepare("SELECT fingerprint, name, value, low, high FROM measurements")?;
         let mut rows = query.query([])?;
