@@ -209,8 +209,8 @@ impl State {
         let bytes = std::fs::read(path).map_err(Error::io("read", path))?;
         let tensors = candle_core::safetensors::load_buffer(&bytes, &Device::Cpu)
             .map_err(|error| broken(error.to_string()))?;
-        let epoch =
-            tensors.get("epoch").ok_or_else(|| broken("no epoch".into()))?.to_vec1::<u32>()?[0] as usize;
+        let epoch = tensors.get("epoch").ok_or_else(|| broken("no epoch".into()))?.to_vec1::<u32>()?;
+        let epoch = *epoch.first().ok_or_else(|| broken("no epoch".into()))? as usize;
         let part = |prefix: &str| -> Result<Weights> {
             let named =
                 tensors.iter().filter_map(|(name, tensor)| Some((name.strip_prefix(prefix)?, tensor)));

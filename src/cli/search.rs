@@ -86,6 +86,10 @@ fn configure(args: SearchArgs) -> Result<Config> {
         let (name, value) = parse_bound(bound)?;
         config.max.insert(name, value);
     }
+    if let Some(dir) = &config.data.dir {
+        // The run may be resumed, and its networks exported, from elsewhere.
+        config.data.dir = Some(std::path::absolute(dir).map_err(Error::io("find", dir))?);
+    }
     validate(&config)?;
     Ok(config)
 }
