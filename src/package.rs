@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use candle_core::Device;
-use morphisms::{Architecture, Network, Weights};
+use morphisms::{Architecture, Network, Shape, Weights};
 use serde::{Deserialize, Serialize};
 
 use crate::config::DataConfig;
@@ -38,6 +38,8 @@ pub struct Description {
     pub classes: Vec<String>,
     /// The data set it was trained on.
     pub data: DataConfig,
+    /// The digest of that data set's splits, [`Dataset::digest`](crate::data::Dataset::digest).
+    pub data_digest: String,
     /// Where it comes from.
     pub provenance: Provenance,
 }
@@ -86,8 +88,31 @@ impl Package {
         let what = || path.display().to_string();
         let description: Description =
             serde_json::from_str(&text).map_err(|source| Error::Json { what: what(), source })?;
-        let weights = Weights::load(&folder.join(WEIGHTS), &Device::Cpu)?;
-        let network = Network::new(description.architecture.clone(), weights)?;
+        description.check(&path)?;
+        let path = folder.join(WEIGHTS);
+        let weights = Weights::load(&path, &Device::Cpu)?;
+        let network = Network::new(description.architecture.clone(), weights).map_err(|error| {
+            Error::data(&path, "weights", format!("those of the network in {DESCRIPTION}"), error.to_string())
+        })?;
         Ok(Self { network, description })
+    }
+}
+
+impl Description {
+    /// Whether its parts fit each other; `path` is where it came from.
+    fn check(&self, path: &Path) -> Result<()> {
+        let Self { architecture, image, normalisation, classes, .. } = self;
+        let input = Shape::map(image.channels, image.height, image.width);
+        let equal = |what: &str, expected: String, found: String| match expected == found {
+            true => Ok(()),
+            false => Err(Error::data(path, what, format!("{expected}, as the architecture has"), found)),
+        };
+        equal("shape of an image", architecture.input().to_string(), input.to_string())?;
+        equal("number of classes", architecture.classes().to_string(), classes.len().to_string())?;
+        for (what, values) in [("mean", &normalisation.mean), ("std", &normalisation.std)] {
+            let what = format!("channels of normalisation.{what}");
+            equal(&what, image.channels.to_string(), values.len().to_string())?;
+        }
+        Ok(())
     }
 }
