@@ -1,6 +1,6 @@
 //! From a run folder to what its report shows.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use morphisms::{Architecture, Layer};
 
@@ -9,7 +9,7 @@ use crate::report::{
     FinishedView, HypervolumePoint, IndividualView, InheritanceRow, LayerKind, LayerView, ObjectiveView,
     RunView, TestUse,
 };
-use crate::search::{Phases, decode, hypervolume, reported_front};
+use crate::search::{Phases, decode, hypervolume, reported_front, test_errors};
 use crate::store::Store;
 use crate::{Result, objective};
 
@@ -23,15 +23,12 @@ pub fn of(store: &Store) -> Result<RunView> {
         reported_front(&individuals, &store.config)?.iter().map(|member| member.id).collect();
     let meta = |key: &str| Ok::<_, crate::Error>(store.database.meta(key)?.unwrap_or_default());
     let tests = store.database.tests()?;
-    // The first use is the honest one: later ones may have been looked at in between.
-    let mut tested: BTreeMap<u64, f64> = BTreeMap::new();
-    for row in &tests {
-        tested.entry(row.individual).or_insert(row.error);
-    }
+    let tested = test_errors(&store.database)?;
     let phases: Phases = decode(&store.database, "phases").unwrap_or_default();
     let view = |individual: &Individual| {
         let on_front = front.contains(&individual.id);
-        individual_view(store, individual, on_front, tested.get(&individual.id).copied())
+        let test_error = individual.weights.as_ref().and_then(|weights| tested.get(weights));
+        individual_view(store, individual, on_front, test_error.copied())
     };
     Ok(RunView {
         title: format!("paretomorph: {}", store.config.data.name),

@@ -284,7 +284,7 @@ impl Search {
         let limits = self.limits();
         let mut candidates: Vec<Candidate> = Vec::new();
         let mut seen: BTreeSet<(Fingerprint, bool)> = BTreeSet::new();
-        for attempt in 0..ATTEMPTS * wanted {
+        for attempt in 0..ATTEMPTS.saturating_mul(wanted) {
             if candidates.len() == wanted || self.stop.is_asked() {
                 return Ok((candidates, attempt));
             }
@@ -299,7 +299,7 @@ impl Search {
                 candidates.push(Candidate { proposal, costs });
             }
         }
-        Ok((candidates, ATTEMPTS * wanted))
+        Ok((candidates, ATTEMPTS.saturating_mul(wanted)))
     }
 
     fn is_known(&self, fingerprint: Fingerprint, architecture: &Architecture) -> bool {
@@ -486,14 +486,15 @@ impl Search {
     /// The members of the front that were never tested are tested, once.
     fn test_front(&mut self) -> Result<()> {
         let testing = Instant::now();
-        let tested: BTreeSet<u64> = self.store.database.tests()?.iter().map(|row| row.individual).collect();
+        let tested = test_errors(&self.store.database)?;
         let mut rows = Vec::new();
         for member in reported_front(&self.individuals, &self.setting.config)? {
-            if !tested.contains(&member.id) {
+            let Some(weights) = member.weights.clone() else { continue };
+            if !tested.contains_key(&weights) {
                 let network = load_network(&self.store, member)?;
                 let error = error_rate(&network, &self.data, self.data.test())?;
                 let why = "the end of the search".to_string();
-                rows.push(TestRow { individual: member.id, time: machine::now(), error, why });
+                rows.push(TestRow { individual: member.id, weights, time: machine::now(), error, why });
             }
         }
         self.store.database.add_tests(&rows)?;
@@ -510,6 +511,15 @@ impl Search {
         self.phases.total = self.elapsed();
         self.store.database.set_meta("phases", &encode(&self.phases)?)
     }
+}
+
+/// The test error of every network that was tested, by the content hash of its weights: the first use of the test set
+/// is the honest one, later ones may have been looked at in between.
+///
+/// # Errors
+/// If the database cannot be read.
+pub fn test_errors(database: &Database) -> Result<BTreeMap<String, f64>> {
+    Ok(database.tests()?.into_iter().rev().map(|row| (row.weights, row.error)).collect())
 }
 
 /// The workers that a setting of 0 stands for: as many as there are cores.

@@ -30,7 +30,8 @@ fn evaluate_individual(run: &Path, id: u64, test: bool) -> Result<()> {
     // Recording a use of the test set takes the lock; looking at the validation set does not.
     let store = if test { Store::open(run)? } else { Store::read(run)? };
     let individuals = store.database.individuals()?;
-    let network = load_network(&store, show::find(&store, &individuals, id)?)?;
+    let individual = show::find(&store, &individuals, id)?;
+    let network = load_network(&store, individual)?;
     let data = load_data(&store)?;
     if !test {
         return print_error(
@@ -40,7 +41,13 @@ fn evaluate_individual(run: &Path, id: u64, test: bool) -> Result<()> {
         );
     }
     let error = error_rate(&network, &data, data.test())?;
-    let row = TestRow { individual: id, time: machine::now(), error, why: "evaluate --test".into() };
+    let row = TestRow {
+        individual: id,
+        weights: individual.weights.clone().unwrap_or_default(),
+        time: machine::now(),
+        error,
+        why: "evaluate --test".into(),
+    };
     store.database.add_tests(&[row])?;
     show::write_report(&store)?;
     print_error("test", error, data.test().len())
@@ -53,6 +60,10 @@ fn evaluate_package(folder: &Path, test: bool) -> Result<()> {
     }
     let Package { network, description } = Package::load(folder)?;
     let data = Dataset::load(&description.data, description.provenance.seed)?;
+    if data.digest != description.data_digest {
+        let expected = format!("that of the search, with the digest {}", description.data_digest);
+        return Err(Error::data(folder, format!("data set {}", data.name), expected, data.digest));
+    }
     print_error("validation", error_rate(&network, &data, &data.validation)?, data.validation.len())
 }
 
@@ -94,6 +105,7 @@ fn package(store: &Store, id: u64) -> Result<Package> {
         normalisation,
         classes: decode(&store.database, "classes")?,
         data: store.config.data.clone(),
+        data_digest: store.database.meta("data_digest")?.unwrap_or_default(),
         provenance: Provenance {
             paretomorph: machine::version(),
             seed: store.config.seed,

@@ -1,12 +1,14 @@
 //! `finish`: members of the front, trained longer.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::{FinishArgs, print, show};
+use crate::data::Dataset;
 use crate::executor::{Executor, Job, JobResult, Local, Start, Workshop};
 use crate::individual::{Edit, Individual};
 use crate::progress::for_stderr;
-use crate::search::{load_data, reported_front, worker_count};
+use crate::search::{load_data, load_network, reported_front, worker_count};
 use crate::stop::Stop;
 use crate::store::{FinishedRow, Store, TestRow};
 use crate::train::{Plan, error_rate};
@@ -16,10 +18,9 @@ pub(super) fn finish(args: FinishArgs) -> Result<()> {
     let store = Store::open(&args.run)?;
     let individuals = store.database.individuals()?;
     let chosen = chosen(&store, &individuals, &args.ids)?;
-    let epochs = args.epochs.unwrap_or(store.config.finish.epochs);
-    let jobs: Vec<Job> = chosen
-        .iter()
-        .enumerate()
+    let epochs = epochs(&store, args.epochs)?;
+    let jobs = chosen.iter().enumerate();
+    let jobs: Vec<Job> = jobs
         .map(|(place, member)| job(&store, place, member, epochs, args.from_scratch))
         .collect::<Result<_>>()?;
     let data = Arc::new(load_data(&store)?);
@@ -33,50 +34,79 @@ pub(super) fn finish(args: FinishArgs) -> Result<()> {
     let executor = Local::new(Arc::new(workshop), worker_count(args.workers))?;
     executor.run(&jobs, &mut |place, result| {
         let (member, job) = (chosen[place], &jobs[place]);
-        store.blobs.remove_checkpoint(&job.plan.name)?;
-        let JobResult::Trained { weights, error, seconds, .. } = result else {
-            return print(&format!("{}: training diverged\n", member.id));
-        };
-        let network = morphisms::Network::new(
-            member.architecture.clone(),
-            store.blobs.get(&weights, &candle_core::Device::Cpu)?,
-        )?;
-        let test_error = error_rate(&network, &data, data.test())?;
-        let time = machine::now();
-        let how = if args.from_scratch { "from scratch" } else { "trained on" };
-        let why = format!("finish: {epochs} epochs, {how}");
-        store.database.add_tests(&[TestRow {
-            individual: member.id,
-            time: time.clone(),
-            error: test_error,
-            why,
-        }])?;
-        let percent = |share| report::format_value("%", share);
-        print(&format!(
-            "{}: {epochs} epochs {how}: validation error {}, test error {}\n",
-            member.id,
-            percent(error),
-            percent(test_error)
-        ))?;
-        store.database.add_finished(&FinishedRow {
-            individual: member.id,
-            from_scratch: args.from_scratch,
-            epochs,
-            weights,
-            validation_error: error,
-            test_error,
-            seconds,
-            time,
-        })
+        match result {
+            JobResult::Trained { weights, error, seconds, .. } => {
+                record(&store, &data, member, args.from_scratch, (epochs, weights, error, seconds))?;
+            }
+            JobResult::Diverged { .. } => print(&format!("{}: training diverged\n", member.id))?,
+        }
+        // Last, so that a process killed in between need not train again.
+        store.blobs.remove_checkpoint(&job.plan.name)
     })?;
     print(&format!("Report: {}\n", show::write_report(&store)?.display()))
 }
 
+/// Tests a finished network, and keeps and prints what came out.
+fn record(
+    store: &Store,
+    data: &Dataset,
+    member: &Individual,
+    from_scratch: bool,
+    (epochs, weights, validation_error, seconds): (usize, String, f64, f64),
+) -> Result<()> {
+    let tensors = store.blobs.get(&weights, &candle_core::Device::Cpu)?;
+    let network = morphisms::Network::new(member.architecture.clone(), tensors)?;
+    let test_error = error_rate(&network, data, data.test())?;
+    let how = if from_scratch { "from scratch" } else { "trained on" };
+    let finished = FinishedRow {
+        individual: member.id,
+        from_scratch,
+        epochs,
+        weights: weights.clone(),
+        validation_error,
+        test_error,
+        seconds,
+        time: machine::now(),
+    };
+    let test = TestRow {
+        individual: member.id,
+        weights,
+        time: finished.time.clone(),
+        error: test_error,
+        why: format!("finish: {epochs} epochs, {how}"),
+    };
+    store.database.add_tests(&[test])?;
+    store.database.add_finished(&finished)?;
+    let percent = |share| report::format_value("%", share);
+    let (validation, test) = (percent(validation_error), percent(test_error));
+    print(&format!(
+        "{}: {epochs} epochs {how}: validation error {validation}, test error {test}\n",
+        member.id
+    ))
+}
+
+/// Each of the wanted individuals once; without any, the front.
 fn chosen<'a>(store: &Store, individuals: &'a [Individual], ids: &[u64]) -> Result<Vec<&'a Individual>> {
     if ids.is_empty() {
         return reported_front(individuals, &store.config);
     }
-    ids.iter().map(|&id| show::find(store, individuals, id)).collect()
+    let mut seen = BTreeSet::new();
+    let once = ids.iter().filter(|&&id| seen.insert(id));
+    once.map(|&id| show::find(store, individuals, id)).collect()
+}
+
+fn epochs(store: &Store, wanted: Option<usize>) -> Result<usize> {
+    match wanted {
+        None => Ok(store.config.finish.epochs),
+        Some(0) => Err(Error::Config {
+            origin: "--epochs".into(),
+            key: "finish.epochs".into(),
+            expected: "1 or more".into(),
+            found: "0".into(),
+            hint: None,
+        }),
+        Some(epochs) => Ok(epochs),
+    }
 }
 
 fn job(store: &Store, child: usize, member: &Individual, epochs: usize, from_scratch: bool) -> Result<Job> {
@@ -84,13 +114,12 @@ fn job(store: &Store, child: usize, member: &Individual, epochs: usize, from_scr
     let start = if from_scratch {
         Start::Scratch { seed: config.seed }
     } else {
-        let weights = member.weights.clone();
-        let diverged =
-            || Error::Usage(format!("individual {} diverged, there is nothing to train on", member.id));
+        // Says why there are no weights, before anything is trained.
+        load_network(store, member)?;
         Start::Inherit {
             parent: member.id,
             architecture: Box::new((*member.architecture).clone()),
-            weights: weights.ok_or_else(diverged)?,
+            weights: member.weights.clone().unwrap_or_default(),
             edits: vec![Edit::keep_training()],
         }
     };

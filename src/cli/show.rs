@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use super::print;
 use crate::individual::Individual;
-use crate::search::{decode, hypervolume, reported_front};
+use crate::search::{decode, hypervolume, reported_front, test_errors};
 use crate::store::Store;
 use crate::{Error, Result, objective, overview, report};
 
@@ -104,8 +104,7 @@ pub(super) fn front_text(store: &Store) -> Result<String> {
     if members.is_empty() {
         return Ok(format!("No network keeps all bounds yet; {} were trained.", individuals.len()));
     }
-    let tests: BTreeMap<u64, f64> =
-        store.database.tests()?.into_iter().rev().map(|row| (row.individual, row.error)).collect();
+    let tests = test_errors(&store.database)?;
     let error = |member: &Individual| member.objectives.get("error").copied().unwrap_or(1.0);
     members.sort_by(|a, b| error(b).total_cmp(&error(a)).then(a.id.cmp(&b.id)));
     let mut table = table();
@@ -121,7 +120,7 @@ pub(super) fn front_text(store: &Store) -> Result<String> {
         row.extend(
             store.config.objectives.iter().map(|name| number(name, member.objectives.get(name).copied())),
         );
-        row.push(number("error", tests.get(&member.id).copied()));
+        row.push(number("error", member.weights.as_ref().and_then(|weights| tests.get(weights)).copied()));
         row.push(Cell::new(member.generation));
         row.push(Cell::new(member.parent.map_or_else(|| "-".into(), |parent| parent.to_string())));
         let names: Vec<&str> = member.edits.iter().map(|edit| edit.morphism.as_str()).collect();

@@ -33,7 +33,7 @@ CREATE TABLE jobs (
     generation INTEGER NOT NULL, child INTEGER NOT NULL, job TEXT NOT NULL, result TEXT,
     PRIMARY KEY (generation, child));
 CREATE TABLE tests (
-    individual INTEGER NOT NULL, time TEXT NOT NULL, error REAL NOT NULL, why TEXT NOT NULL);
+    individual INTEGER NOT NULL, weights TEXT NOT NULL, time TEXT NOT NULL, error REAL NOT NULL, why TEXT NOT NULL);
 CREATE TABLE finished (
     individual INTEGER NOT NULL, from_scratch INTEGER NOT NULL, epochs INTEGER NOT NULL, weights TEXT NOT NULL,
     validation_error REAL NOT NULL, test_error REAL NOT NULL, seconds REAL NOT NULL, time TEXT NOT NULL);
@@ -65,6 +65,8 @@ pub struct JobRow {
 pub struct TestRow {
     /// The individual.
     pub individual: u64,
+    /// Content hash of the weights: those of the search, or of `finish`.
+    pub weights: String,
     /// When, UTC.
     pub time: String,
     /// Share of the test set it gets wrong.
@@ -338,11 +340,15 @@ impl Database {
     /// If the database cannot be read.
     pub fn tests(&self) -> Result<Vec<TestRow>> {
         let connection = self.lock();
-        let mut query =
-            connection.prepare("SELECT individual, time, error, why FROM tests ORDER BY rowid")?;
+        let mut query = connection.prepare("SELECT * FROM tests ORDER BY rowid")?;
         let rows = query.query_map([], |row| {
-            let individual = row.get::<_, i64>(0)? as u64;
-            Ok(TestRow { individual, time: row.get(1)?, error: row.get(2)?, why: row.get(3)? })
+            Ok(TestRow {
+                individual: row.get::<_, i64>("individual")? as u64,
+                weights: row.get("weights")?,
+                time: row.get("time")?,
+                error: row.get("error")?,
+                why: row.get("why")?,
+            })
         })?;
         Ok(rows.collect::<rusqlite::Result<_>>()?)
     }
@@ -355,8 +361,9 @@ impl Database {
         let mut connection = self.lock();
         let transaction = connection.transaction()?;
         for row in rows {
-            let insert = "INSERT INTO tests VALUES (?1, ?2, ?3, ?4)";
-            transaction.execute(insert, params![row.individual as i64, row.time, row.error, row.why])?;
+            let TestRow { individual, weights, time, error, why } = row;
+            let insert = "INSERT INTO tests VALUES (?1, ?2, ?3, ?4, ?5)";
+            transaction.execute(insert, params![*individual as i64, weights, time, error, why])?;
         }
         Ok(transaction.commit()?)
     }
