@@ -17,6 +17,7 @@ pub(crate) trait Float: WithDType + Neg<Output = Self> {
     const ONE: Self;
     /// `self * factor + term` with one rounding. Fast only where the processor has the instruction.
     fn fused(self, factor: Self, term: Self) -> Self;
+    fn is_nan(self) -> bool;
     /// This thread's spare buffer; [`crate::parallel::with_scratch`] lends it out.
     fn spare() -> &'static std::thread::LocalKey<RefCell<Vec<Self>>>;
 }
@@ -31,6 +32,10 @@ macro_rules! float {
             #[inline(always)]
             fn fused(self, factor: Self, term: Self) -> Self {
                 self.mul_add(factor, term)
+            }
+            #[inline(always)]
+            fn is_nan(self) -> bool {
+                $t::is_nan(self)
             }
             fn spare() -> &'static std::thread::LocalKey<RefCell<Vec<Self>>> {
                 &$spare

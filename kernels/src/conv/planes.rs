@@ -32,7 +32,7 @@ impl Planes {
     /// would compete for the same few lines of the cache.
     pub fn channel_len(&self) -> usize {
         let vectors = (self.windows.len() * self.window_len()).div_ceil(LANES);
-        (vectors + usize::from(vectors % 16 == 0)) * LANES
+        (vectors + usize::from(vectors.is_multiple_of(16))) * LANES
     }
 
     /// Room for `channels`, and for a vector that starts at the last element.
