@@ -4,7 +4,7 @@
 //! Rows shorter than a vector are computed across their ends; the columns that fall between two rows are
 //! thrown away.
 
-use super::planes::Planes;
+use super::planes::{Planes, copy};
 use super::tile::{BLOCK, Job, PackedWeights, Tiles, blocks};
 use crate::parallel;
 use crate::simd::{Float, Isa, Kernel, LANES, dispatch};
@@ -181,7 +181,7 @@ fn scatter<T: Float>(c: &Correlator<'_, T>, pass: &Pass<T>, result: &[T], target
 fn copy_to_every<T: Float>(source: &[T], target: &mut [T], step: usize) {
     if step == 1 {
         let length = source.len().min(target.len());
-        target[..length].copy_from_slice(&source[..length]);
+        copy(&source[..length], &mut target[..length]);
     } else {
         for (to, from) in target.iter_mut().step_by(step).zip(source) {
             *to = *from;
