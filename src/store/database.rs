@@ -123,7 +123,10 @@ impl Database {
         database.lock().execute_batch("COMMIT")?;
         drop(database);
         std::fs::rename(&unfinished, &path).map_err(Error::io("create", &path))?;
-        Self::connect(run)
+        let database = Self::connect(run)?;
+        // Readers do not wait for the search. The file remembers it.
+        database.lock().pragma_update(None, "journal_mode", "WAL")?;
+        Ok(database)
     }
 
     /// Opens the database of a run.
@@ -152,7 +155,6 @@ impl Database {
         let path = run.join(FILE);
         let connection = Connection::open(&path)?;
         connection.busy_timeout(std::time::Duration::from_secs(10))?;
-        connection.pragma_update(None, "journal_mode", "WAL")?;
         Ok(Self { connection: Mutex::new(connection), path })
     }
 
