@@ -378,26 +378,33 @@ impl Search {
 
     /// The children without a result that the budget of evaluations still allows.
     fn open_children(&self, generation: usize, rows: &[JobRow]) -> Vec<usize> {
-        let allowed = match self.setting.config.budget {
+        let allowed = rows.len().min(self.allowed(generation));
+        (0..allowed).filter(|&child| rows[child].result.is_none()).collect()
+    }
+
+    /// How many children of a generation, from its first, the budget of evaluations allows.
+    fn allowed(&self, generation: usize) -> usize {
+        match self.setting.config.budget {
             Budget::Evaluations(evaluations) => {
                 evaluations.saturating_sub(self.individuals.len()) + self.committed(generation)
             }
             Budget::Seconds(_) | Budget::Generations(_) => usize::MAX,
-        };
-        (0..rows.len().min(allowed)).filter(|&child| rows[child].result.is_none()).collect()
+        }
     }
 
-    /// Commits the children in order, up to the first without a result.
+    /// Commits the children in order, up to the first without a result. Under an earlier budget some may have been
+    /// trained that this one does not allow.
     fn commit(&mut self, generation: usize, rows: &[JobRow]) -> Result<()> {
         let begun = self.committed(generation);
         let mut new = Vec::new();
-        for JobRow { job, result } in &rows[begun..] {
+        for JobRow { job, result } in &rows[begun..rows.len().min(self.allowed(generation))] {
             let Some(result) = result else { break };
             new.push(self.individual((self.individuals.len() + new.len()) as u64, job, result)?);
         }
         self.store.database.commit(&new)?;
+        let is_whole = begun + new.len() == rows.len();
         new.into_iter().for_each(|individual| self.remember(individual));
-        if begun + rows[begun..].iter().take_while(|row| row.result.is_some()).count() == rows.len() {
+        if is_whole {
             self.tell(generation)?;
             self.drop_weights()?;
         }
