@@ -264,6 +264,10 @@ impl Search {
         }
         let mut rng = rng::stream(self.setting.config.seed, "propose", &[generation as u64]);
         let (candidates, attempts) = self.candidates(&mut rng)?;
+        if let Some(reason) = self.over(generation) {
+            // Asked to stop while proposing: there may be fewer than there would have been.
+            return Ok(Err(reason));
+        }
         if candidates.len() < self.setting.config.lemonade.accepted.min(self.strategy.proposals()) {
             return Ok(Err(EndReason::Exhausted { attempts, found: candidates.len() }));
         }
