@@ -5,13 +5,24 @@
 //! registers: each vector of inputs is used for every channel of the block, each weight for every
 //! vector of the tile. Rows shorter than a vector are computed across their ends; the columns that
 //! fall between two rows are thrown away.
+#![allow(clippy::needless_range_loop)] // Counted loops are what the compiler unrolls into registers.
 
 use super::planes::Planes;
 use crate::parallel;
 use crate::simd::{Float, Isa, Kernel, LANES, Lanes, dispatch};
+use std::ops::Range;
 
-/// Output channels that are computed together.
-const BLOCK: usize = 4;
+/// Most output channels that are computed together.
+///
+/// Six times two vectors of sums, two vectors of pixels and a weight fill 15 of the 16 registers of AVX2.
+/// With all 16 in use the compiler moves sums to memory and back in the innermost loop.
+const BLOCK: usize = 6;
+
+/// Cuts channels into blocks of nearly equal size: 16 into 6, 5, 5 and not 6, 6, 4.
+fn blocks(channels: usize) -> impl Iterator<Item = Range<usize>> {
+    let count = channels.div_ceil(BLOCK);
+    (0..count).map(move |i| channels * i / count..channels * (i + 1) / count)
+}
 
 /// The weights of one group for one list of taps, in the order in which they are used:
 /// for every block of output channels, for every input channel, for every tap, one number a channel.
@@ -28,8 +39,7 @@ impl<T: Float> PackedWeights<T> {
         weight: impl Fn(usize, usize, usize) -> T,
     ) -> Self {
         let mut values = Vec::with_capacity(outputs * channels * taps);
-        for first in (0..outputs).step_by(BLOCK) {
-            let block = first..outputs.min(first + BLOCK);
+        for block in blocks(outputs) {
             for channel in 0..channels {
                 for tap in 0..taps {
                     values.extend(block.clone().map(|output| weight(output, channel, tap)));
@@ -83,10 +93,13 @@ impl<T: Float> Correlator<'_, T> {
     /// The target of the whole batch, from its source.
     pub fn run(&self, batch: usize, source: &[T]) -> Vec<T> {
         let (from, to) = (source.len() / batch, self.groups * self.outputs * self.target.0 * self.target.1);
-        let tiles = self.tiles();
+        let (tiles, planes_len) = (self.tiles(), self.planes.len(self.channels));
         parallel::build_chunks(batch * to, to, |i, target| {
             let source = &source[i * from..(i + 1) * from];
-            dispatch(Sample { correlator: self, tiles: &tiles, source, target })
+            parallel::with_scratch(planes_len + BLOCK * tiles.channel, |scratch| {
+                let (planes, results) = scratch.split_at_mut(planes_len);
+                dispatch(Sample { correlator: self, tiles: &tiles, source, planes, results, target })
+            });
         })
     }
 
@@ -121,6 +134,9 @@ struct Sample<'a, T> {
     correlator: &'a Correlator<'a, T>,
     tiles: &'a Tiles,
     source: &'a [T],
+    /// Scratch for the padded planes and for the results of a block.
+    planes: &'a mut [T],
+    results: &'a mut [T],
     target: &'a mut [T],
 }
 
@@ -129,25 +145,21 @@ impl<T: Float> Kernel for Sample<'_, T> {
 
     #[inline(always)]
     fn run<I: Isa>(self) {
-        let Self { correlator: c, tiles, source, target } = self;
-        let (planes_len, result_len) = (c.planes.len(c.channels), BLOCK * tiles.channel);
+        let Self { correlator: c, tiles, source, planes, results, target } = self;
         if !c.covers_target() {
             target.fill(T::ZERO);
         }
-        parallel::with_scratch(planes_len + result_len, |scratch| {
-            let (planes, results) = scratch.split_at_mut(planes_len);
-            let sources = source.chunks_exact(source.len() / c.groups);
-            let targets = target.chunks_exact_mut(target.len() / c.groups);
-            for (group, (source, target)) in sources.zip(targets).enumerate() {
-                if tiles.starts.is_empty() {
-                    continue; // No element of the source is ever read.
-                }
-                c.planes.gather(source, planes);
-                for pass in &c.passes {
-                    group_pass::<I, T>(c, tiles, pass, group, planes, results, target);
-                }
+        if tiles.starts.is_empty() {
+            return; // No element of the source is ever read.
+        }
+        let sources = source.chunks_exact(source.len() / c.groups);
+        let targets = target.chunks_exact_mut(target.len() / c.groups);
+        for (group, (source, target)) in sources.zip(targets).enumerate() {
+            c.planes.gather(source, planes);
+            for pass in &c.passes {
+                group_pass::<I, T>(c, tiles, pass, group, planes, results, target);
             }
-        });
+        }
     }
 }
 
@@ -164,8 +176,8 @@ fn group_pass<I: Isa, T: Float>(
 ) {
     let weights = &pass.weights[group];
     let plane = c.target.0 * c.target.1;
-    for first in (0..weights.outputs).step_by(BLOCK) {
-        let size = BLOCK.min(weights.outputs - first);
+    for block in blocks(weights.outputs) {
+        let (first, size) = (block.start, block.len());
         let mut bias = [T::ZERO; BLOCK];
         if let Some(values) = c.bias {
             bias[..size].copy_from_slice(&values[group * c.outputs + first..][..size]);
@@ -236,16 +248,14 @@ impl<T: Float> Job<'_, T> {
     /// Vectors a tile are chosen so that the accumulators nearly fill the 16 registers.
     #[inline(always)]
     fn block<I: Isa>(&self, size: usize, out: &mut [T]) {
-        let vectors = self.tiles.starts.len();
         match size {
-            1 if vectors > 4 => self.all_tiles::<I, 1, 8>(out),
+            1 if self.tiles.starts.len() > 4 => self.all_tiles::<I, 1, 8>(out),
             1 => self.all_tiles::<I, 1, 4>(out),
-            2 if vectors > 3 => self.all_tiles::<I, 2, 6>(out),
-            2 => self.all_tiles::<I, 2, 3>(out),
-            3 if vectors > 2 => self.all_tiles::<I, 3, 4>(out),
-            3 => self.all_tiles::<I, 3, 2>(out),
-            _ if vectors == 2 => self.all_tiles::<I, 4, 2>(out),
-            _ => self.all_tiles::<I, 4, 3>(out),
+            2 => self.all_tiles::<I, 2, 4>(out),
+            3 => self.all_tiles::<I, 3, 3>(out),
+            4 => self.all_tiles::<I, 4, 2>(out),
+            5 => self.all_tiles::<I, 5, 2>(out),
+            _ => self.all_tiles::<I, BLOCK, 2>(out),
         }
     }
 
@@ -261,7 +271,10 @@ impl<T: Float> Job<'_, T> {
         assert!((CHANNELS - 1) * self.tiles.channel + last + LANES <= out.len());
         for first in (0..starts.len()).step_by(VECTORS) {
             // A tile that is not full repeats its last vector.
-            let tile: [_; VECTORS] = std::array::from_fn(|v| starts[(first + v).min(starts.len() - 1)]);
+            let mut tile = [(0, 0); VECTORS];
+            for v in 0..VECTORS {
+                tile[v] = starts[(first + v).min(starts.len() - 1)];
+            }
             // SAFETY: the assertions above.
             unsafe { self.tile::<I, CHANNELS, VECTORS>(tile, out) };
         }
@@ -275,27 +288,32 @@ impl<T: Float> Job<'_, T> {
         tile: [(usize, usize); VECTORS],
         out: &mut [T],
     ) {
-        let mut sums: [[Lanes<T>; VECTORS]; CHANNELS] =
-            std::array::from_fn(|c| [Lanes::splat(self.bias[c]); VECTORS]);
+        let mut sums = [[Lanes::ZERO; VECTORS]; CHANNELS];
+        for c in 0..CHANNELS {
+            sums[c] = [Lanes::splat(self.bias[c]); VECTORS];
+        }
         let mut weight = self.packed.as_ptr();
         for channel in 0..self.channels {
             for &tap in &self.pass.taps {
                 unsafe {
                     let at = self.planes.as_ptr().add(channel * self.channel + tap);
-                    let pixels: [_; VECTORS] = std::array::from_fn(|v| Lanes::load(at.add(tile[v].0)));
-                    for (c, sums) in sums.iter_mut().enumerate() {
+                    let mut pixels = [Lanes::ZERO; VECTORS];
+                    for v in 0..VECTORS {
+                        pixels[v] = Lanes::load(at.add(tile[v].0));
+                    }
+                    for c in 0..CHANNELS {
                         let w = Lanes::splat(*weight.add(c));
-                        for (sum, pixel) in sums.iter_mut().zip(pixels) {
-                            *sum = pixel.mul_add::<I>(w, *sum);
+                        for v in 0..VECTORS {
+                            sums[c][v] = pixels[v].mul_add::<I>(w, sums[c][v]);
                         }
                     }
                     weight = weight.add(CHANNELS);
                 }
             }
         }
-        for (c, sums) in sums.iter().enumerate() {
-            for (sum, start) in sums.iter().zip(tile) {
-                unsafe { sum.store(out.as_mut_ptr().add(c * self.tiles.channel + start.1)) };
+        for c in 0..CHANNELS {
+            for v in 0..VECTORS {
+                unsafe { sums[c][v].store(out.as_mut_ptr().add(c * self.tiles.channel + tile[v].1)) };
             }
         }
     }
