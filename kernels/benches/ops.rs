@@ -23,11 +23,13 @@ fn var(shape: &[usize], scale: f64) -> Var {
     Var::from_tensor(&tensor(shape, scale)).expect("a plain tensor")
 }
 
+type Layer = Box<dyn Fn(&[Var]) -> Result<Tensor> + Sync>;
+
 /// A layer as a function of its variables, the input first.
 struct Case {
     name: &'static str,
     variables: Vec<Var>,
-    layer: Box<dyn Fn(&[Var]) -> Result<Tensor> + Sync>,
+    layer: Layer,
 }
 
 fn conv(name: &'static str, x: [usize; 3], out: usize, kernel: usize, groups: usize) -> Case {

@@ -1,54 +1,13 @@
 //! Correlation of padded planes with a list of taps: the heart of the forward pass and of the
 //! gradient of the input.
 //!
-//! Direct convolution, vectorised over neighbouring pixels, with a block of output channels held in
-//! registers: each vector of inputs is used for every channel of the block, each weight for every
-//! vector of the tile. Rows shorter than a vector are computed across their ends; the columns that
-//! fall between two rows are thrown away.
-#![allow(clippy::needless_range_loop)] // Counted loops are what the compiler unrolls into registers.
+//! Rows shorter than a vector are computed across their ends; the columns that fall between two rows are
+//! thrown away.
 
-use super::planes::Planes;
+use super::planes::{Planes, copy};
+use super::tile::{BLOCK, Job, PackedWeights, Tiles, blocks};
 use crate::parallel;
-use crate::simd::{Float, Isa, Kernel, LANES, Lanes, dispatch};
-use std::ops::Range;
-
-/// Most output channels that are computed together.
-///
-/// Six times two vectors of sums, two vectors of pixels and a weight fill 15 of the 16 registers of AVX2.
-/// With all 16 in use the compiler moves sums to memory and back in the innermost loop.
-const BLOCK: usize = 6;
-
-/// Cuts channels into blocks of nearly equal size: 16 into 6, 5, 5 and not 6, 6, 4.
-fn blocks(channels: usize) -> impl Iterator<Item = Range<usize>> {
-    let count = channels.div_ceil(BLOCK);
-    (0..count).map(move |i| channels * i / count..channels * (i + 1) / count)
-}
-
-/// The weights of one group for one list of taps, in the order in which they are used:
-/// for every block of output channels, for every input channel, for every tap, one number a channel.
-pub(super) struct PackedWeights<T> {
-    values: Vec<T>,
-    outputs: usize,
-}
-
-impl<T: Float> PackedWeights<T> {
-    pub fn new(
-        outputs: usize,
-        channels: usize,
-        taps: usize,
-        weight: impl Fn(usize, usize, usize) -> T,
-    ) -> Self {
-        let mut values = Vec::with_capacity(outputs * channels * taps);
-        for block in blocks(outputs) {
-            for channel in 0..channels {
-                for tap in 0..taps {
-                    values.extend(block.clone().map(|output| weight(output, channel, tap)));
-                }
-            }
-        }
-        Self { values, outputs }
-    }
-}
+use crate::simd::{Float, Isa, Kernel, LANES, dispatch};
 
 /// One correlation: which elements of the planes it reads and where its results go.
 pub(super) struct Pass<T> {
@@ -78,15 +37,6 @@ pub(super) struct Correlator<'a, T> {
     pub step: (usize, usize),
     /// One for every channel that is written.
     pub bias: Option<&'a [T]>,
-}
-
-/// Where the vectors of a tile start, in the padded planes and in the result.
-struct Tiles {
-    starts: Vec<(usize, usize)>,
-    /// Results go straight to the target, otherwise to a buffer with the row distance of the planes.
-    direct: bool,
-    /// Distance between the output channels.
-    channel: usize,
 }
 
 impl<T: Float> Correlator<'_, T> {
@@ -184,8 +134,15 @@ fn group_pass<I: Isa, T: Float>(
         }
         let packed = &weights.values[first * c.channels * pass.taps.len()..];
         let target = &mut target[first * plane..(first + size) * plane];
-        let job =
-            Job { planes, channels: c.channels, channel: c.planes.channel_len(), pass, packed, bias, tiles };
+        let job = Job {
+            planes,
+            channels: c.channels,
+            channel: c.planes.channel_len(),
+            taps: &pass.taps,
+            packed,
+            bias,
+            tiles,
+        };
         if tiles.direct {
             job.block::<I>(size, target);
             continue;
@@ -224,97 +181,10 @@ fn scatter<T: Float>(c: &Correlator<'_, T>, pass: &Pass<T>, result: &[T], target
 fn copy_to_every<T: Float>(source: &[T], target: &mut [T], step: usize) {
     if step == 1 {
         let length = source.len().min(target.len());
-        target[..length].copy_from_slice(&source[..length]);
+        copy(&source[..length], &mut target[..length]);
     } else {
         for (to, from) in target.iter_mut().step_by(step).zip(source) {
             *to = *from;
-        }
-    }
-}
-
-/// The work on one block of output channels.
-struct Job<'a, T> {
-    planes: &'a [T],
-    channels: usize,
-    /// Distance between the input channels.
-    channel: usize,
-    pass: &'a Pass<T>,
-    packed: &'a [T],
-    bias: [T; BLOCK],
-    tiles: &'a Tiles,
-}
-
-impl<T: Float> Job<'_, T> {
-    /// Vectors a tile are chosen so that the accumulators nearly fill the 16 registers.
-    #[inline(always)]
-    fn block<I: Isa>(&self, size: usize, out: &mut [T]) {
-        match size {
-            1 if self.tiles.starts.len() > 4 => self.all_tiles::<I, 1, 8>(out),
-            1 => self.all_tiles::<I, 1, 4>(out),
-            2 => self.all_tiles::<I, 2, 4>(out),
-            3 => self.all_tiles::<I, 3, 3>(out),
-            4 => self.all_tiles::<I, 4, 2>(out),
-            5 => self.all_tiles::<I, 5, 2>(out),
-            _ => self.all_tiles::<I, BLOCK, 2>(out),
-        }
-    }
-
-    #[inline(always)]
-    fn all_tiles<I: Isa, const CHANNELS: usize, const VECTORS: usize>(&self, out: &mut [T]) {
-        let starts = &self.tiles.starts;
-        let taps = &self.pass.taps;
-        let reach = taps.iter().max().unwrap_or(&0) + starts.iter().map(|s| s.0).max().unwrap_or(0);
-        // The bounds of all reads and writes below, once a block instead of once a vector.
-        assert!((self.channels - 1) * self.channel + reach + LANES <= self.planes.len());
-        assert!(self.packed.len() >= self.channels * taps.len() * CHANNELS);
-        let last = starts.iter().map(|s| s.1).max().unwrap_or(0);
-        assert!((CHANNELS - 1) * self.tiles.channel + last + LANES <= out.len());
-        for first in (0..starts.len()).step_by(VECTORS) {
-            // A tile that is not full repeats its last vector.
-            let mut tile = [(0, 0); VECTORS];
-            for v in 0..VECTORS {
-                tile[v] = starts[(first + v).min(starts.len() - 1)];
-            }
-            // SAFETY: the assertions above.
-            unsafe { self.tile::<I, CHANNELS, VECTORS>(tile, out) };
-        }
-    }
-
-    /// # Safety
-    /// Every read of the planes and the weights and every write of `out` must be in bounds.
-    #[inline(always)]
-    unsafe fn tile<I: Isa, const CHANNELS: usize, const VECTORS: usize>(
-        &self,
-        tile: [(usize, usize); VECTORS],
-        out: &mut [T],
-    ) {
-        let mut sums = [[Lanes::ZERO; VECTORS]; CHANNELS];
-        for c in 0..CHANNELS {
-            sums[c] = [Lanes::splat(self.bias[c]); VECTORS];
-        }
-        let mut weight = self.packed.as_ptr();
-        for channel in 0..self.channels {
-            for &tap in &self.pass.taps {
-                unsafe {
-                    let at = self.planes.as_ptr().add(channel * self.channel + tap);
-                    let mut pixels = [Lanes::ZERO; VECTORS];
-                    for v in 0..VECTORS {
-                        pixels[v] = Lanes::load(at.add(tile[v].0));
-                    }
-                    for c in 0..CHANNELS {
-                        let w = Lanes::splat(*weight.add(c));
-                        for v in 0..VECTORS {
-                            sums[c][v] = pixels[v].mul_add::<I>(w, sums[c][v]);
-                        }
-                    }
-                    weight = weight.add(CHANNELS);
-                }
-            }
-        }
-        for c in 0..CHANNELS {
-            for v in 0..VECTORS {
-                unsafe { sums[c][v].store(out.as_mut_ptr().add(c * self.tiles.channel + tile[v].1)) };
-            }
         }
     }
 }

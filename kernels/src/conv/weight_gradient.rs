@@ -4,6 +4,9 @@
 //! have the same distance between rows and `dy` is zero between them, so `p` simply runs from the first
 //! pixel to the last, a vector at a time. A tile keeps the products of a few output channels with a few
 //! (channel, tap) pairs in registers over several samples, and adds up the lanes once at the end.
+//!
+//! Zero times infinity is NaN: an infinite or NaN input spreads to all taps of its channel, and
+//! sometimes to those of the next.
 #![allow(clippy::needless_range_loop)] // Counted loops are what the compiler unrolls into registers.
 
 use super::geometry::Geometry;
@@ -14,11 +17,12 @@ use std::ops::Range;
 
 /// Most partial gradients: the batch is cut at places that depend on its size alone, so that the sum
 /// has the same bits for any number of threads.
-const CHUNKS: usize = 16;
+const CHUNKS: usize = 8;
 /// Fewest samples of a chunk, so that small batches are not all bookkeeping.
 const CHUNK_SAMPLES: usize = 4;
-/// Bytes of padded planes that are worked on together: they should stay in the second-level cache.
-const CACHE_BYTES: usize = 256 * 1024;
+/// Bytes of padded planes that are worked on together. More means fewer sums over lanes, and reading a
+/// part of the planes from the third-level cache costs less than those.
+const CACHE_BYTES: usize = 1024 * 1024;
 
 /// Gradients of one convolution's weights.
 pub(super) struct WeightGradient<'a, T> {
