@@ -408,9 +408,11 @@ impl Search {
             self.tell(generation)?;
             self.drop_weights()?;
         }
-        let done = self.generation_done(generation)?;
-        self.store.database.add_event(self.elapsed(), &done)?;
-        self.observer.observe(&done);
+        if self.committed(generation) > begun {
+            let done = self.generation_done(generation)?;
+            self.store.database.add_event(self.elapsed(), &done)?;
+            self.observer.observe(&done);
+        }
         Ok(())
     }
 

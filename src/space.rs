@@ -29,7 +29,7 @@ struct Recipe {
 /// # Errors
 /// If the images are too small for a convolution.
 pub fn initial(input: Shape, classes: usize) -> Result<Vec<Architecture>> {
-    let recipes = [(8, false), (16, false), (8, true), (16, true)];
+    let recipes = [(16, false), (32, false), (16, true), (32, true)];
     recipes.map(|(width, separable)| build(input, classes, Recipe { width, separable })).into_iter().collect()
 }
 
@@ -109,7 +109,7 @@ mod tests {
             seen.dedup();
             assert_eq!(seen.len(), 4, "{input}");
             assert!(
-                networks.iter().all(|network| network.classes() == 10 && network.parameter_count() < 60_000)
+                networks.iter().all(|network| network.classes() == 10 && network.parameter_count() < 100_000)
             );
         }
     }
