@@ -26,7 +26,7 @@ use crate::{Error, Result, machine, pareto, rng, space};
 const ATTEMPTS: usize = 50;
 /// How much larger than the largest initial network a network may be, in every cheap objective: the reference point
 /// of the hypervolume, beyond which nothing counts.
-const ROOM: f64 = 10.0;
+const ROOM: f64 = 5.0;
 
 /// Why a search ended.
 #[derive(Debug, Clone, PartialEq)]
@@ -656,7 +656,7 @@ fn feasible_initial(config: &Config, data: &Dataset, database: &Database) -> Res
     Ok(feasible)
 }
 
-/// The error of guessing, and for every cheap objective its bound or ten times the largest initial value.
+/// The error of guessing, and for every cheap objective its bound or five times the largest initial value.
 fn reference_point(setting: &Setting, data: &Dataset, database: &Database) -> Result<Vec<f64>> {
     let costs = Costs::new(&setting.config, database);
     let mut largest: BTreeMap<String, f64> = BTreeMap::new();
