@@ -14,7 +14,7 @@ use crate::config::{Budget, Config};
 use crate::data::Dataset;
 use crate::executor::{Executor, Job, JobResult, Local, Start, Workshop};
 use crate::individual::{CONTINUE, Edit, Individual, front};
-use crate::objective::Costs;
+use crate::objective::{Costs, Kind};
 use crate::progress::{Event, Observer};
 use crate::stop::Stop;
 use crate::store::{Database, JobRow, Store, TestRow};
@@ -26,7 +26,7 @@ use crate::{Error, Result, machine, pareto, rng, space};
 const ATTEMPTS: usize = 50;
 /// How much larger than the largest initial network a network may be, in every cheap objective: the reference point
 /// of the hypervolume, beyond which nothing counts.
-const ROOM: f64 = 10.0;
+const ROOM: f64 = 5.0;
 
 /// Why a search ended.
 #[derive(Debug, Clone, PartialEq)]
@@ -295,6 +295,9 @@ impl Search {
             if known || !seen.insert((fingerprint, trains_on)) {
                 continue;
             }
+            if self.is_below_floor(&proposal.architecture)? {
+                continue;
+            }
             if let Ok(costs) = costs.within(&proposal.architecture, &limits)? {
                 candidates.push(Candidate { proposal, costs });
             }
@@ -305,6 +308,20 @@ impl Search {
     fn is_known(&self, fingerprint: Fingerprint, architecture: &Architecture) -> bool {
         let known = self.known.get(&fingerprint);
         known.is_some_and(|alike| alike.iter().any(|other| other.is_isomorphic(architecture)))
+    }
+
+    /// Whether a network is smaller than every initial one in an objective that is counted. Density draws a search to
+    /// the ends of its front, and at the lower end are networks of a few dozen parameters that guess.
+    fn is_below_floor(&self, architecture: &Architecture) -> Result<bool> {
+        for name in &self.setting.cheap {
+            if let Kind::Counted(count) = crate::objective::named(name)?.kind {
+                let smallest = self.setting.initial.iter().map(count).fold(f64::INFINITY, f64::min);
+                if count(architecture) < smallest {
+                    return Ok(true);
+                }
+            }
+        }
+        Ok(false)
     }
 
     /// The bounds of the run and, for the cheap objectives without one, the reference point.
@@ -639,7 +656,7 @@ fn feasible_initial(config: &Config, data: &Dataset, database: &Database) -> Res
     Ok(feasible)
 }
 
-/// The error of guessing, and for every cheap objective its bound or ten times the largest initial value.
+/// The error of guessing, and for every cheap objective its bound or five times the largest initial value.
 fn reference_point(setting: &Setting, data: &Dataset, database: &Database) -> Result<Vec<f64>> {
     let costs = Costs::new(&setting.config, database);
     let mut largest: BTreeMap<String, f64> = BTreeMap::new();

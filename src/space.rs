@@ -29,7 +29,7 @@ struct Recipe {
 /// # Errors
 /// If the images are too small for a convolution.
 pub fn initial(input: Shape, classes: usize) -> Result<Vec<Architecture>> {
-    let recipes = [(16, false), (32, false), (16, true), (32, true)];
+    let recipes = [(16, false), (32, false), (8, true), (16, true)];
     recipes.map(|(width, separable)| build(input, classes, Recipe { width, separable })).into_iter().collect()
 }
 

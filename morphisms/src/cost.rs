@@ -25,7 +25,8 @@ impl Architecture {
 
     /// Multiply-adds of convolutions and linear layers for one image.
     pub fn macs(&self) -> u64 {
-        self.nodes().map(|node| node.layer.macs(&self.input_shape(node), &node.shape)).sum()
+        let of = |node: &Node| node.layer.macs(&self.input_shape(node), &node.shape);
+        self.nodes().map(of).fold(0, u64::saturating_add)
     }
 
     /// Peak bytes of live activations while one image is classified in f32, layer by layer in topological order.

@@ -54,7 +54,7 @@ pub fn forward<'a>(
     Ok(Pass { logits, statistics: run.statistics })
 }
 
-/// The output of one layer, `[batch, ...]`, in evaluation mode.
+/// The output of one layer, `[batch, ...]`.
 ///
 /// # Errors
 /// As [`forward`].
@@ -63,8 +63,9 @@ pub fn activation<'a>(
     param: &dyn Fn(ParamKey) -> Result<&'a Tensor>,
     images: &Tensor,
     layer: LayerId,
+    mode: Mode,
 ) -> Result<Tensor> {
-    let mut run = Run::new(architecture, param, Mode::Eval);
+    let mut run = Run::new(architecture, param, mode);
     run.until(images, layer)?;
     run.take(layer)
 }

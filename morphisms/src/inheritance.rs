@@ -6,6 +6,7 @@ use candle_core::{DType, Device, Tensor};
 use serde::{Deserialize, Serialize};
 
 use crate::architecture::{Architecture, ParamKey};
+use crate::extent::Extents;
 use crate::init::Seed;
 use crate::layer::{LayerId, Role, Shape};
 use crate::network::Network;
@@ -141,6 +142,16 @@ pub enum FactorPart {
     Depthwise,
     /// `[out, in, 1, 1]`.
     Pointwise,
+}
+
+impl FactorPart {
+    /// The shape of this half for a dense kernel.
+    pub(crate) fn shape(self, out: usize, channels: usize, (height, width): (usize, usize)) -> Vec<usize> {
+        match self {
+            Self::Depthwise => vec![channels, 1, height, width],
+            Self::Pointwise => vec![out, channels, 1, 1],
+        }
+    }
 }
 
 /// A statistic of activations, by channel.
@@ -305,6 +316,8 @@ impl Inheritance {
         if self.is_closed() {
             return Ok(self.clone());
         }
+        let extents = Extents { parent: parent.weights(), symbolic: Some((parent, &self.selections)) };
+        self.sources.values().try_for_each(|source| extents.of(source).map(drop))?;
         let chosen = self
             .selections
             .iter()
@@ -321,6 +334,8 @@ impl Inheritance {
     /// # Errors
     /// When the inheritance is symbolic or does not fit the parent.
     pub fn apply(&self, parent: &Weights, dtype: DType, device: &Device) -> Result<Weights> {
+        let extents = Extents { parent, symbolic: None };
+        self.sources.values().try_for_each(|source| extents.of(source).map(drop))?;
         let evaluate =
             |(&key, source): (&ParamKey, &Source)| Ok((key, source.evaluate(parent, dtype, device)?));
         self.sources.iter().map(evaluate).collect()
@@ -348,8 +363,8 @@ impl Inheritance {
     }
 }
 
-/// Channel means and variances of a layer's output.
-type Measured = BTreeMap<LayerId, (Vec<f64>, Vec<f64>)>;
+/// Channel means and variances of a layer's output; without a batch they depend on epsilon, here its bits.
+type Measured = BTreeMap<(LayerId, u64), (Vec<f64>, Vec<f64>)>;
 
 fn close(
     source: Source,
@@ -368,10 +383,11 @@ fn close(
             factor::separate(&kernel, part)
         }
         Source::Statistic { layer, of, eps } => {
-            if !measured.contains_key(&layer) {
-                measured.insert(layer, measure(parent, batch, layer, eps)?);
+            let place = (layer, eps.to_bits());
+            if !measured.contains_key(&place) {
+                measured.insert(place, measure(parent, batch, layer, eps)?);
             }
-            let (mean, variance) = &measured[&layer];
+            let (mean, variance) = &measured[&place];
             let values: Vec<f64> = match of {
                 Statistic::Mean => mean.clone(),
                 Statistic::Variance => variance.clone(),

@@ -109,6 +109,7 @@ impl fmt::Display for Shape {
 
 /// A sliding window: kernel, stride and zero padding, each (height, width).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Window {
     /// Size.
     pub kernel: (usize, usize),
@@ -131,6 +132,8 @@ impl Window {
 
     fn output(&self, dilation: (usize, usize), (height, width): (usize, usize)) -> Option<(usize, usize)> {
         let axis = |size: usize, kernel: usize, stride: usize, padding: usize, dilation: usize| {
+            // Taps in one place would be a smaller kernel in disguise.
+            let dilation = (dilation > 0).then_some(dilation)?;
             let reach = kernel.checked_sub(1)?.checked_mul(dilation)?.checked_add(1)?;
             let padded = size.checked_add(padding.checked_mul(2)?)?;
             Some(padded.checked_sub(reach)?.checked_div(stride)? + 1)
@@ -144,6 +147,7 @@ impl Window {
 
 /// A convolution over a map.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Conv {
     /// Channels of the output.
     pub out_channels: usize,
@@ -297,10 +301,10 @@ impl Layer {
                 conv.window
                     .output(conv.dilation, (*height, *width))
                     .map(|(height, width)| Shape::map(conv.out_channels, height, width))
-                    .ok_or_else(|| wrong("a map that its kernel fits into"))
+                    .ok_or_else(|| wrong("a map that its kernel fits into, a stride and a dilation"))
             }
             (Self::Pool { window, .. }, [Shape::Map { channels, height, width }]) => {
-                let fits = window.padding.0 * 2 <= window.kernel.0 && window.padding.1 * 2 <= window.kernel.1;
+                let fits = window.padding.0 <= window.kernel.0 / 2 && window.padding.1 <= window.kernel.1 / 2;
                 window
                     .output((1, 1), (*height, *width))
                     .filter(|_| fits)
@@ -368,7 +372,7 @@ impl Layer {
         match *self {
             Self::Conv(conv) => {
                 let taps = conv.window.kernel.0 * conv.window.kernel.1 * (input.channels() / conv.groups);
-                output.elements() as u64 * taps as u64
+                (output.elements() as u64).saturating_mul(taps as u64)
             }
             Self::Linear { .. } => input.channels() as u64 * output.channels() as u64,
             Self::Input

@@ -29,8 +29,10 @@
 mod architecture;
 pub mod catalog;
 mod channels;
+pub mod check;
 mod cost;
 mod error;
+mod extent;
 mod factor;
 mod fingerprint;
 mod fold;

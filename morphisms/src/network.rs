@@ -94,7 +94,7 @@ impl Network {
     /// # Errors
     /// When the images do not have the architecture's shape.
     pub fn activation(&self, images: &Tensor, layer: LayerId) -> Result<Tensor> {
-        Ok(forward::activation(&self.architecture, &|key| self.lookup(key), images, layer)?)
+        Ok(forward::activation(&self.architecture, &|key| self.lookup(key), images, layer, Mode::Eval)?)
     }
 
     /// The child that a rewrite of this network's architecture describes. Parameters that the rewrite keeps share

@@ -3,9 +3,9 @@
 use candle_core::{DType, Tensor};
 use serde::{Deserialize, Serialize};
 
-use crate::Result;
 use crate::architecture::ParamKey;
 use crate::weights::Weights;
+use crate::{Error, Result};
 
 /// The choice of the channels with the largest norms. It depends on the parent's numbers, so it stays symbolic until
 /// they are there.
@@ -43,6 +43,7 @@ pub struct Slices {
 impl Selection {
     /// The kept channels in ascending order; of equal scores the first wins.
     pub(crate) fn choose(&self, weights: &Weights) -> Result<Vec<usize>> {
+        self.check(weights)?;
         let makers = self.squares(&self.makers, weights)?;
         let readers = self.squares(&self.readers, weights)?;
         let block = self.channels / self.blocks;
@@ -57,6 +58,25 @@ impl Selection {
         places.truncate(self.keep / self.blocks);
         places.sort_unstable();
         Ok((0..self.blocks).flat_map(|b| places.iter().map(move |place| b * block + place)).collect())
+    }
+
+    /// Whether blocks divide channels and the slices are there: a selection may come from a file.
+    fn check(&self, weights: &Weights) -> Result<()> {
+        let Self { channels, blocks, keep, makers, readers } = self;
+        let divides = |count: usize| count.checked_rem(*blocks) == Some(0);
+        let fits = |slices: &Slices| -> Result<bool> {
+            let size = weights.get(slices.key)?.dims().get(slices.axis).copied().unwrap_or(0);
+            let end = channels.checked_mul(slices.repeat).and_then(|length| length.checked_add(slices.start));
+            Ok(slices.repeat > 0 && end.is_some_and(|end| end <= size))
+        };
+        let mut valid = divides(*channels) && divides(*keep) && keep <= channels && !makers.is_empty();
+        for slices in makers.iter().chain(readers) {
+            valid = valid && fits(slices)?;
+        }
+        match valid {
+            true => Ok(()),
+            false => Err(Error::Weights(format!("a selection that does not fit the parent: {self:?}"))),
+        }
     }
 
     /// The sum of squares of each channel's slices; 1 where there are none.

@@ -10,7 +10,8 @@
 //!
 //! ```
 //! use candle_core::DType;
-//! use morphisms::strategies::{Limits, any_network, images};
+//! use morphisms::check::images;
+//! use morphisms::strategies::{Limits, any_network};
 //! use proptest::prelude::*;
 //!
 //! proptest!(ProptestConfig::with_cases(8), |(network in any_network(Limits::default(), DType::F64))| {
@@ -23,19 +24,16 @@
 mod recipe;
 mod weights;
 
-use candle_core::{DType, Device, Tensor};
+use candle_core::{DType, Tensor};
 use proptest::prelude::*;
 
 use crate::Result;
 use crate::architecture::Architecture;
-use crate::init::Seed;
-use crate::layer::Shape;
+use crate::check::{images, is_alive};
 use crate::network::Network;
 
 /// Images on which aliveness is judged.
 const PROBES: usize = 8;
-/// The least spread of the logits of a living network, relative to their scale.
-const ALIVE: f64 = 0.01;
 
 /// How large random networks get.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -87,36 +85,6 @@ fn any_candidate(limits: Limits) -> impl Strategy<Value = Network> {
             weights::lively(&architecture, u64::from(seed)).expect("random architectures can be run");
         Network::new(architecture, weights).expect("a weight for every parameter")
     })
-}
-
-/// Images `[batch, channels, height, width]` of unit noise, each with a brightness and a contrast of its own, so that
-/// they differ behind a global average too.
-///
-/// # Errors
-/// When the shape is not that of a map.
-pub fn images(shape: Shape, batch: usize, seed: u64, dtype: DType) -> Result<Tensor> {
-    let stream = |stream| Seed { seed, stream };
-    let (height, width) = shape.spatial();
-    let noise = stream(1).normal(1.0, batch * shape.elements());
-    let (brightness, contrast) = (stream(2).normal(0.7, batch), stream(3).normal(0.4, batch));
-    let pixel = |(place, value): (usize, f64)| {
-        let image = place / shape.elements();
-        value * contrast[image].exp() + brightness[image]
-    };
-    let values: Vec<f64> = noise.into_iter().enumerate().map(pixel).collect();
-    let tensor = Tensor::from_vec(values, (batch, shape.channels(), height, width), &Device::Cpu)?;
-    Ok(tensor.to_dtype(dtype)?)
-}
-
-/// Whether logits `[batch, classes]` differ over the batch by at least 1 % of their largest absolute value.
-///
-/// # Errors
-/// When the tensor has another rank.
-pub fn is_alive(logits: &Tensor) -> Result<bool> {
-    let logits = logits.to_dtype(DType::F64)?;
-    let scale: f64 = logits.abs()?.max_all()?.to_scalar()?;
-    let spread: f64 = (logits.max(0)? - logits.min(0)?)?.max_all()?.to_scalar()?;
-    Ok(scale.is_finite() && spread > 0.0 && spread >= ALIVE * scale)
 }
 
 /// The logits of a network on the images on which its aliveness is judged.

@@ -44,14 +44,12 @@ impl Morphism for Prune {
     }
 
     fn rewrite(&self, architecture: &Architecture, site: &Site, _seed: u64) -> Result<Rewrite> {
-        let channels = Channels::of(architecture);
-        let place = group_at(&channels, site.layers.first())?;
-        let group = &channels.groups[place];
-        if site.amount == 0 || site.amount >= group.channels || site.amount % group.blocks != 0 {
-            let expected =
-                format!("expected a multiple of {} below {} channels", group.blocks, group.channels);
+        if !self.sites(architecture).contains(site) {
+            let expected = "expected a group that can change, and half or three quarters of its channels";
             return Err(no_site(self, site, expected));
         }
+        let channels = Channels::of(architecture);
+        let place = group_at(&channels, site.layers.first())?;
         resize(architecture, &channels, place, &Resize::Keep(site.amount))
     }
 }

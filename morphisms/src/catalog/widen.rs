@@ -61,18 +61,20 @@ impl Morphism for Widen {
     }
 
     fn rewrite(&self, architecture: &Architecture, site: &Site, seed: u64) -> Result<Rewrite> {
+        if !self.sites(architecture).contains(site) {
+            return Err(no_site(
+                self,
+                site,
+                "expected a group that can change, and half or all of its channels",
+            ));
+        }
         let channels = Channels::of(architecture);
         let place = group_at(&channels, site.layers.first())?;
         let group = &channels.groups[place];
-        if site.amount == 0 || site.amount % group.blocks != 0 {
-            return Err(no_site(self, site, format!("expected a multiple of {} channels", group.blocks)));
-        }
-        let to = match site.variant.as_str() {
-            REPLICATE => replicate(group, site.amount, seed),
-            FRESH => extend(group, site.amount, seed),
-            other => {
-                return Err(no_site(self, site, format!("expected {REPLICATE} or {FRESH}, found {other}")));
-            }
+        let to = if site.variant == REPLICATE {
+            replicate(group, site.amount, seed)
+        } else {
+            extend(group, site.amount, seed)
         };
         resize(architecture, &channels, place, &to)
     }

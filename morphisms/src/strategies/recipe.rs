@@ -111,7 +111,7 @@ fn any_how() -> impl Strategy<Value = How> {
 fn any_block() -> impl Strategy<Value = Block> {
     let groups = prop_oneof![
         6 => Just(Groups::Dense),
-        1 => (2..=3usize).prop_map(Groups::Grouped),
+        2 => (2..=3usize).prop_map(Groups::Grouped),
         2 => (1..=2usize).prop_map(Groups::Depthwise),
     ];
     let dilation = prop_oneof![6 => Just(1), 1 => Just(2usize)];

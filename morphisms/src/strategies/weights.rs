@@ -1,14 +1,14 @@
 //! Weights that keep a random network alive, and weights that kill it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use candle_core::{DType, Device, Tensor};
 use rand::RngExt;
 
-use super::{is_alive, logits_on_probes, probes};
+use super::probes;
 use crate::Result;
 use crate::architecture::{Architecture, Node, ParamKey};
-use crate::forward;
+use crate::forward::{self, Mode};
 use crate::init::{Seed, he_std};
 use crate::layer::{Layer, LayerId, Role};
 use crate::network::Network;
@@ -139,7 +139,7 @@ impl Growing<'_> {
     /// The channels of a layer whose weights, and those before it, are set.
     fn measure(&self, layer: LayerId) -> Result<Vec<Channel>> {
         let param = |key| self.weights.get(key).map_err(|error| candle_core::Error::Msg(error.to_string()));
-        let output = forward::activation(self.architecture, &param, &self.images, layer)?;
+        let output = forward::activation(self.architecture, &param, &self.images, layer, Mode::Eval)?;
         let channels = self.architecture.shape(layer).channels();
         let rows = output.transpose(0, 1)?.contiguous()?.reshape((channels, ()))?.to_vec2::<f64>()?;
         Ok(rows.iter().map(|values| Channel::of(values)).collect())
@@ -156,25 +156,31 @@ impl Channel {
     }
 }
 
-/// The same network with kernels set to zero, one after another from the `first` on, until the logits are the same
-/// for all images.
+/// The same network with kernels and scales of batch norms set to zero, one after another from the `first` on, until
+/// no path from the image to the logits is left.
 pub(super) fn killed(network: &Network, first: usize) -> Result<Network> {
-    let kernels: Vec<ParamKey> =
-        network.weights().iter().map(|(key, _)| key).filter(|key| key.role == Role::Weight).collect();
-    let mut dying = network.clone();
-    for place in 0..kernels.len() {
-        let key = kernels[(first + place) % kernels.len()];
-        let mut weights = dying.weights().clone();
-        weights.insert(key, dying.weights().get(key)?.zeros_like()?);
-        dying = Network::new(network.architecture().clone(), weights)?;
-        if !is_alive(&logits_on_probes(&dying)?)? && is_constant(&dying)? {
+    let mut weights = network.weights().clone();
+    let kills = |key: &ParamKey| matches!(key.role, Role::Weight | Role::Gamma);
+    let keys: Vec<ParamKey> = weights.iter().map(|(key, _)| key).filter(kills).collect();
+    let mut dead = BTreeSet::new();
+    for place in 0..keys.len() {
+        if is_constant(network.architecture(), &dead) {
             break;
         }
+        let key = keys[(first + place) % keys.len()];
+        weights.insert(key, weights.get(key)?.zeros_like()?);
+        dead.insert(key.layer);
     }
-    Ok(dying)
+    Network::new(network.architecture().clone(), weights)
 }
 
-fn is_constant(network: &Network) -> Result<bool> {
-    let logits = logits_on_probes(network)?;
-    Ok((logits.max(0)? - logits.min(0)?)?.max_all()?.to_scalar::<f64>()? == 0.0)
+/// Whether the logits do not depend on the image when the layers `dead` yield constants.
+fn is_constant(architecture: &Architecture, dead: &BTreeSet<LayerId>) -> bool {
+    let mut constant = dead.clone();
+    for node in architecture.nodes() {
+        if !node.inputs.is_empty() && node.inputs.iter().all(|input| constant.contains(input)) {
+            constant.insert(node.id);
+        }
+    }
+    constant.contains(&architecture.output())
 }

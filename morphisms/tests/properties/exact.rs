@@ -1,7 +1,8 @@
 //! Exact morphisms keep the function in evaluation mode.
 
 use candle_core::DType;
-use morphisms::strategies::{Limits, any_dead_network, any_network, images, is_alive};
+use morphisms::check::{images, is_alive, rounding};
+use morphisms::strategies::{Limits, any_dead_network, any_network};
 use morphisms::{Morphism, Network, Promise, Site};
 use proptest::prelude::*;
 use proptest::test_runner::TestCaseError;
@@ -39,7 +40,7 @@ proptest! {
     }
 }
 
-/// What an f32 child may differ by from its parent in f64: the parent's own rounding, four times, and a little.
+/// What an f32 child is compared with.
 struct Rounding {
     allowed: f64,
     exact: candle_core::Tensor,
@@ -48,12 +49,10 @@ struct Rounding {
 
 impl Rounding {
     fn of(parent: &Network, seed: u64) -> Self {
-        // The parent's rounding is a maximum over the logits; of a few it would be a lottery.
-        let images = images(parent.architecture().input(), 48, seed, DType::F32).unwrap();
+        let images = images(parent.architecture().input(), 32, seed, DType::F32).unwrap();
         let exact =
             parent.to_dtype(DType::F64).unwrap().logits(&images.to_dtype(DType::F64).unwrap()).unwrap();
-        let own = distance(&parent.logits(&images).unwrap(), &exact);
-        Self { allowed: 4.0 * own + 1e-6 * largest(&exact), exact, images }
+        Self { allowed: rounding(parent, &images).unwrap(), exact, images }
     }
 
     fn check(&self, child: &Network, morphism: &dyn Morphism, site: &Site) -> Result<(), TestCaseError> {

@@ -1,11 +1,12 @@
 //! Exact morphisms keep the function in training mode too, where batch norms use the statistics of the batch.
 
 use candle_core::{DType, Tensor};
-use morphisms::strategies::{any_network, images};
-use morphisms::{Mode, Network, ParamKey, Promise, Role};
+use morphisms::check::images;
+use morphisms::strategies::any_network;
+use morphisms::{Mode, Network, Promise, Role};
 use proptest::prelude::*;
 
-use crate::common::{SMALL, at, cases, child, distance, largest, promising};
+use crate::common::{SMALL, at, calibrated, cases, child, distance, largest, promising};
 
 /// Relative to the largest output. Looser than in evaluation mode: a batch norm magnifies the rounding of a channel
 /// that hardly varies over the batch by up to `1 / sqrt(eps)`, 300, and several may follow each other.
@@ -13,16 +14,6 @@ const TOLERANCE: f64 = 1e-8;
 
 fn training_logits(network: &Network, images: &Tensor) -> Tensor {
     network.forward(images, Mode::Train).unwrap().logits
-}
-
-/// The network with the statistics of a batch as its running ones, so that both modes agree on that batch.
-fn calibrated(network: &Network, images: &Tensor) -> Network {
-    let mut weights = network.weights().clone();
-    for (layer, statistics) in network.forward(images, Mode::Train).unwrap().statistics {
-        weights.insert(ParamKey::new(layer, Role::Mean), statistics.mean);
-        weights.insert(ParamKey::new(layer, Role::Variance), statistics.variance);
-    }
-    Network::new(network.architecture().clone(), weights).unwrap()
 }
 
 proptest! {

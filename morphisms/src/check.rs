@@ -1,0 +1,182 @@
+//! Checks of what morphisms promise, for those of the catalogue and for an embedder's own.
+//!
+//! [`contract`] runs a morphism at every site of given networks; [`drift`], [`shares_storage`] and [`liveness`] look
+//! at one child.
+//!
+//! ```
+//! use candle_core::{DType, Device};
+//! use morphisms::{Conv, Draft, Network, Shape, catalog, check};
+//!
+//! let mut draft = Draft::new(Shape::map(1, 5, 5));
+//! let x = draft.conv_bn_relu(draft.input(), Conv::same(4, 3));
+//! draft.head(x, 3);
+//! let network = Network::init(draft.build()?, 0, DType::F64, &Device::Cpu)?;
+//! check::contract(catalog::named("widen").expect("in the catalogue"), &[network])?;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+mod contract;
+mod liveness;
+
+pub use contract::{ContractError, Violation, contract};
+pub use liveness::{Starved, is_fully_alive, liveness};
+
+use candle_core::{DType, Device, Tensor};
+
+use rand::RngExt;
+
+use crate::Result;
+use crate::architecture::ParamKey;
+use crate::init::Seed;
+use crate::layer::Shape;
+use crate::network::Network;
+
+/// The least spread of the logits of a living network, relative to their scale.
+const ALIVE: f64 = 0.01;
+/// Ways of rounding a network's weights that are tried.
+const NUDGES: u64 = 4;
+
+/// How far a child's logits are from its parent's.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Drift {
+    /// The largest absolute difference.
+    pub absolute: f64,
+    /// The same relative to the parent's largest absolute logit; 0 if there is no difference.
+    pub relative: f64,
+}
+
+/// Compares a child with its parent in evaluation mode on `images`, `[batch, channels, height, width]`.
+///
+/// # Errors
+/// When the images do not have the networks' input shape, or the networks differ in their number of classes.
+pub fn drift(parent: &Network, child: &Network, images: &Tensor) -> Result<Drift> {
+    let expected = parent.logits(images)?.to_dtype(DType::F64)?;
+    let found = child.logits(images)?.to_dtype(DType::F64)?;
+    let (absolute, scale) = (largest(&(found - &expected)?)?, largest(&expected)?);
+    let relative = if absolute == 0.0 { 0.0 } else { absolute / scale };
+    Ok(Drift { absolute, relative })
+}
+
+/// What the logits of an exact child in f32 may differ by from those of its parent computed in f64: four times the
+/// parent's own rounding, so that it is not held against the child, and 1e-6 of the largest logit.
+///
+/// The parent's own rounding is the largest difference between its logits in f32 and in f64, as it is and with its
+/// weights moved by up to half a unit in the last place. As it is, a small network may round well by chance, and a
+/// child's weights are rounded anew.
+///
+/// # Errors
+/// When the images do not have the network's input shape.
+pub fn rounding(parent: &Network, images: &Tensor) -> Result<f64> {
+    let exact = parent.to_dtype(DType::F64)?.logits(&images.to_dtype(DType::F64)?)?;
+    let mut own = 0.0f64;
+    for seed in 0..NUDGES {
+        let logits = nudged(parent, seed)?.logits(images)?.to_dtype(DType::F64)?;
+        own = own.max(largest(&(logits - &exact)?)?);
+    }
+    Ok(4.0 * own + 1e-6 * largest(&exact)?)
+}
+
+/// The network with every weight moved by up to half a unit in the last place of f32; as it is for seed 0.
+fn nudged(network: &Network, seed: u64) -> Result<Network> {
+    if seed == 0 {
+        return Ok(network.clone());
+    }
+    let nudge = |(key, tensor): (ParamKey, &Tensor)| {
+        let mut rng = Seed::of(seed, key).rng();
+        let mut factor = || 1.0 + (rng.random::<f64>() - 0.5) * f64::from(f32::EPSILON);
+        let factors: Vec<f64> = (0..tensor.elem_count()).map(|_| factor()).collect();
+        let factors = Tensor::from_vec(factors, tensor.dims(), tensor.device())?;
+        Ok((key, (tensor.to_dtype(DType::F64)? * factors)?.to_dtype(tensor.dtype())?))
+    };
+    Network::new(network.architecture().clone(), network.weights().iter().map(nudge).collect::<Result<_>>()?)
+}
+
+/// Whether two tensors are the same view of the same memory, not merely equal.
+pub fn shares_storage(a: &Tensor, b: &Tensor) -> bool {
+    if a.id() == b.id() {
+        return true;
+    }
+    let ((a, a_layout), (b, b_layout)) = (a.storage_and_layout(), b.storage_and_layout());
+    std::ptr::eq(&*a, &*b) && a_layout == b_layout
+}
+
+/// Whether logits `[batch, classes]` differ over the batch by at least 1 % of their largest absolute value. A network
+/// that computes a constant is preserved by anything, so promises are checked on living ones.
+///
+/// # Errors
+/// When the tensor has another rank.
+pub fn is_alive(logits: &Tensor) -> Result<bool> {
+    let logits = logits.to_dtype(DType::F64)?;
+    let scale = largest(&logits)?;
+    let spread: f64 = (logits.max(0)? - logits.min(0)?)?.max_all()?.to_scalar()?;
+    Ok(scale.is_finite() && spread > 0.0 && spread >= ALIVE * scale)
+}
+
+/// Images `[batch, channels, height, width]` of unit noise for a map of `shape`, each with a brightness and a
+/// contrast of its own, so that they differ behind a global average too.
+///
+/// # Errors
+/// When the tensor cannot be made.
+pub fn images(shape: Shape, batch: usize, seed: u64, dtype: DType) -> Result<Tensor> {
+    let stream = |stream| Seed { seed, stream };
+    let (height, width) = shape.spatial();
+    let noise = stream(1).normal(1.0, batch * shape.elements());
+    let (brightness, contrast) = (stream(2).normal(0.7, batch), stream(3).normal(0.4, batch));
+    let pixel = |(place, value): (usize, f64)| {
+        let image = place / shape.elements();
+        value * contrast[image].exp() + brightness[image]
+    };
+    let values: Vec<f64> = noise.into_iter().enumerate().map(pixel).collect();
+    let tensor = Tensor::from_vec(values, (batch, shape.channels(), height, width), &Device::Cpu)?;
+    Ok(tensor.to_dtype(dtype)?)
+}
+
+/// The largest absolute value.
+fn largest(tensor: &Tensor) -> Result<f64> {
+    Ok(tensor.to_dtype(DType::F64)?.abs()?.max_all()?.to_scalar()?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::architecture::Draft;
+    use crate::layer::{Conv, LayerId, Role};
+
+    fn network() -> Network {
+        let mut draft = Draft::new(Shape::map(1, 4, 4));
+        let x = draft.conv_bn_relu(draft.input(), Conv::same(2, 3));
+        draft.head(x, 3);
+        Network::init(draft.build().unwrap(), 0, DType::F64, &Device::Cpu).unwrap()
+    }
+
+    #[test]
+    fn drift_is_the_largest_difference() {
+        let parent = network();
+        let bias = ParamKey::new(LayerId(6), Role::Bias);
+        let mut weights = parent.weights().clone();
+        weights.insert(bias, Tensor::new(&[0.0, -0.25, 0.125], &Device::Cpu).unwrap());
+        let child = Network::new(parent.architecture().clone(), weights).unwrap();
+        let images = images(parent.architecture().input(), 4, 0, DType::F64).unwrap();
+        let scale = largest(&parent.logits(&images).unwrap()).unwrap();
+        let found = drift(&parent, &child, &images).unwrap();
+        assert!((found.absolute - 0.25).abs() < 1e-12 && (found.relative - 0.25 / scale).abs() < 1e-12);
+        assert_eq!(drift(&parent, &parent, &images).unwrap(), Drift { absolute: 0.0, relative: 0.0 });
+    }
+
+    #[test]
+    fn clones_and_whole_views_share_storage_and_copies_and_parts_do_not() {
+        let tensor = Tensor::new(&[1.0, 2.0, 3.0, 4.0], &Device::Cpu).unwrap();
+        assert!(shares_storage(&tensor, &tensor.clone()) && shares_storage(&tensor, &tensor.detach()));
+        assert!(!shares_storage(&tensor, &tensor.copy().unwrap()));
+        assert!(!shares_storage(&tensor, &tensor.narrow(0, 1, 2).unwrap()));
+    }
+
+    #[test]
+    fn a_constant_is_not_alive() {
+        let logits = |rows: [[f64; 2]; 2]| Tensor::new(&rows, &Device::Cpu).unwrap();
+        assert!(is_alive(&logits([[1.0, 2.0], [1.0, 2.03]])).unwrap());
+        assert!(!is_alive(&logits([[1.0, 2.0], [1.0, 2.01]])).unwrap());
+        assert!(!is_alive(&logits([[0.0, 0.0], [0.0, 0.0]])).unwrap());
+        assert!(!is_alive(&logits([[0.0, f64::INFINITY], [0.0, 0.0]])).unwrap());
+    }
+}

@@ -1,0 +1,124 @@
+//! The random networks take every morphism to every kind of layer.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use morphisms::strategies::{Limits, any_architecture};
+use morphisms::{Architecture, Layer, Node, PoolKind, catalog};
+use proptest::strategy::{Strategy, ValueTree};
+use proptest::test_runner::TestRunner;
+
+/// Everything a random network is made of.
+const KINDS: [&str; 20] = [
+    "input",
+    "dense",
+    "grouped",
+    "depthwise",
+    "multiplied",
+    "strided",
+    "dilated",
+    "biased",
+    "batch norm",
+    "relu",
+    "max pool",
+    "average pool",
+    "global pool",
+    "add",
+    "add to itself",
+    "mix",
+    "concat",
+    "concat to itself",
+    "flatten",
+    "linear",
+];
+
+/// What a morphism cannot meet: it changes neither these layers nor what they read.
+fn never(morphism: &str) -> &'static [&'static str] {
+    match morphism {
+        "widen" | "prune" | "skip_add" | "drop_skip" => &["input"],
+        // What is put behind a map, or taken from there, is read as a map.
+        "deepen" | "drop_layer" | "separate" => &["input", "linear"],
+        // Only dense readers change, and a concatenation that is extended.
+        "skip_concat" => &[
+            "input",
+            "grouped",
+            "depthwise",
+            "multiplied",
+            "batch norm",
+            "relu",
+            "max pool",
+            "average pool",
+            "global pool",
+            "add",
+            "add to itself",
+            "mix",
+            "flatten",
+        ],
+        _ => &[],
+    }
+}
+
+fn kinds(architecture: &Architecture, node: &Node) -> Vec<&'static str> {
+    let twice = node.inputs.len() > 1 && node.inputs.iter().all(|input| *input == node.inputs[0]);
+    match node.layer {
+        Layer::Input => vec!["input"],
+        Layer::Conv(conv) => {
+            let channels = architecture.input_shape(node).channels();
+            let mut kinds = vec![match conv.groups {
+                1 => "dense",
+                _ if !conv.is_depthwise(channels) => "grouped",
+                _ if conv.out_channels == channels => "depthwise",
+                _ => "multiplied",
+            }];
+            kinds.extend((conv.window.stride != (1, 1)).then_some("strided"));
+            kinds.extend((conv.dilation != (1, 1)).then_some("dilated"));
+            kinds.extend(conv.bias.then_some("biased"));
+            kinds
+        }
+        Layer::BatchNorm { .. } => vec!["batch norm"],
+        Layer::Relu => vec!["relu"],
+        Layer::Pool { kind: PoolKind::Max, .. } => vec!["max pool"],
+        Layer::Pool { kind: PoolKind::Average, .. } => vec!["average pool"],
+        Layer::GlobalAveragePool => vec!["global pool"],
+        Layer::Add if twice => vec!["add to itself"],
+        Layer::Add => vec!["add"],
+        Layer::Mix => vec!["mix"],
+        Layer::Concat if twice => vec!["concat to itself"],
+        Layer::Concat => vec!["concat"],
+        Layer::Flatten => vec!["flatten"],
+        Layer::Linear { .. } => vec!["linear"],
+    }
+}
+
+/// The layers of the parent that the child has not, or has with another shape, other inputs or inputs of another shape.
+fn changed(parent: &Architecture, child: &Architecture) -> BTreeSet<&'static str> {
+    let differs = |node: &&Node| {
+        let same = |other: &Node| other == *node && child.input_shape(other) == parent.input_shape(node);
+        !child.get(node.id).is_some_and(same)
+    };
+    parent.nodes().filter(differs).flat_map(|node| kinds(parent, node)).collect()
+}
+
+#[test]
+fn every_morphism_meets_every_kind_of_layer_it_can() {
+    let mut runner = TestRunner::deterministic();
+    let strategy = any_architecture(Limits::default());
+    let mut met: BTreeMap<(&str, &str), usize> = BTreeMap::new();
+    for _ in 0..2500 {
+        let parent = strategy.new_tree(&mut runner).unwrap().current();
+        for morphism in catalog::all() {
+            for site in morphism.sites(&parent) {
+                let child = morphism.rewrite(&parent, &site, 0).unwrap().architecture;
+                for kind in changed(&parent, &child) {
+                    *met.entry((morphism.name(), kind)).or_default() += 1;
+                }
+            }
+        }
+    }
+    for morphism in catalog::all() {
+        for kind in KINDS {
+            let count = met.get(&(morphism.name(), kind)).copied().unwrap_or(0);
+            let expected = !never(morphism.name()).contains(&kind);
+            assert_eq!(count > 0, expected, "{} meets {kind} {count} times", morphism.name());
+        }
+    }
+}

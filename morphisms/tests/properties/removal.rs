@@ -1,0 +1,135 @@
+//! Approximate morphisms remove what they say, and nothing else changes.
+
+use candle_core::{DType, Tensor};
+use morphisms::strategies::any_network;
+use morphisms::{
+    Index, Inheritance, Layer, Morphism, Network, Node, ParamKey, Role, Site, Source, Weights, catalog,
+};
+use proptest::prelude::*;
+use proptest::test_runner::TestCaseError;
+
+use crate::common::{SMALL, at, batch, cases, child, distance, largest, rewritten};
+
+fn named(name: &str) -> &'static dyn Morphism {
+    catalog::named(name).unwrap()
+}
+
+fn same(
+    expected: &Network,
+    found: &Network,
+    seed: u64,
+    morphism: &dyn Morphism,
+    site: &Site,
+) -> Result<(), TestCaseError> {
+    let images = batch(expected, seed);
+    let logits = expected.logits(&images).unwrap();
+    let (drift, scale) = (distance(&logits, &found.logits(&images).unwrap()), largest(&logits));
+    if drift <= 1e-9 * scale { Ok(()) } else { Err(at(morphism, site, format!("{drift:e} of {scale:e}"))) }
+}
+
+/// The parent with zeros in the columns that the child's kernels lose, or none if they lose none: who reads a removed
+/// channel ignores it.
+fn ignoring(parent: &Network, closed: &Inheritance) -> Option<Network> {
+    let mut weights: Weights = parent.weights().clone();
+    let mut any = false;
+    for (key, source) in &closed.sources {
+        if let (Role::Weight, Some(index)) = (key.role, columns(source)) {
+            let tensor = parent.weights().get(*key).unwrap();
+            let mask: Vec<f64> =
+                (0..tensor.dim(1).unwrap()).map(|c| f64::from(u8::from(index.contains(&c)))).collect();
+            let shape: Vec<usize> =
+                (0..tensor.rank()).map(|axis| if axis == 1 { mask.len() } else { 1 }).collect();
+            let mask = Tensor::from_vec(mask, shape, tensor.device()).unwrap();
+            weights.insert(*key, tensor.broadcast_mul(&mask).unwrap());
+            any = true;
+        }
+    }
+    any.then(|| Network::new(parent.architecture().clone(), weights).unwrap())
+}
+
+/// The columns that a kernel keeps, if it loses any.
+fn columns(source: &Source) -> Option<&[usize]> {
+    match source {
+        Source::Gather { axis: 1, index: Index::Fixed(index), .. } => Some(index),
+        Source::Gather { of, .. } => columns(of),
+        _ => None,
+    }
+}
+
+proptest! {
+    #![proptest_config(cases(250))]
+
+    /// Of prune, and of drop_skip at a concatenation.
+    #[test]
+    fn a_child_ignores_the_removed_channels(parent in any_network(SMALL, DType::F64), seed in 0..1000u64) {
+        for morphism in ["prune", "drop_skip"].map(named) {
+            for site in morphism.sites(parent.architecture()) {
+                let rewrite = rewritten(morphism, parent.architecture(), &site, seed)?;
+                let closed = rewrite.inheritance.resolve(&parent, None).unwrap();
+                if let Some(ignoring) = ignoring(&parent, &closed) {
+                    same(&ignoring, &parent.child(&rewrite, None).unwrap(), seed, morphism, &site)?;
+                }
+            }
+        }
+    }
+
+    /// A sum with a term that is zero, and a mix that takes nothing of the skip, can lose it.
+    #[test]
+    fn drop_skip_undoes_skip_add_and_skip_concat(parent in any_network(SMALL, DType::F64), seed in 0..1000u64) {
+        let drop_skip = named("drop_skip");
+        for morphism in ["skip_add", "skip_concat"].map(named) {
+            for site in morphism.sites(parent.architecture()).iter().skip(seed as usize % 4).step_by(4) {
+                let grown = child(&parent, morphism, site, seed, None)?;
+                let merges = grown.architecture().nodes().filter(|node| {
+                    let before = parent.architecture().get(node.id);
+                    node.inputs.last() == Some(&site.layers[0])
+                        && before.is_none_or(|before| before.inputs.len() < node.inputs.len())
+                });
+                let merge = merges.last().expect("a merging layer that ends with the skip");
+                let back = Site::new(&[merge.id], merge.inputs.len() - 1);
+                // A concatenation that meets another merging layer cannot lose channels.
+                if drop_skip.sites(grown.architecture()).contains(&back) {
+                    let undone = child(&grown, drop_skip, &back, seed, None)?;
+                    same(&parent, &undone, seed, morphism, site)?;
+                    prop_assert!(undone.architecture().is_isomorphic(parent.architecture()));
+                } else {
+                    prop_assert!(matches!(merge.layer, Layer::Concat));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn drop_layer_undoes_deepen(parent in any_network(SMALL, DType::F64), seed in 0..1000u64) {
+        let (deepen, drop_layer) = (named("deepen"), named("drop_layer"));
+        for site in deepen.sites(parent.architecture()) {
+            let grown = child(&parent, deepen, &site, seed, None)?;
+            let is_new = |id| parent.architecture().get(id).is_none();
+            let conv = grown.architecture().nodes().find(|node| is_new(node.id)).expect("a new convolution").id;
+            let undone = child(&grown, drop_layer, &Site::new(&[conv], 0), seed, None)?;
+            same(&parent, &undone, seed, drop_layer, &site)?;
+            // A mix of a tensor with itself goes with the layer.
+            let idle = |node: &Node| matches!(node.layer, Layer::Mix) && node.inputs[0] == node.inputs[1];
+            let tidy = !parent.architecture().nodes().any(idle);
+            prop_assert!(!tidy || undone.architecture().is_isomorphic(parent.architecture()));
+        }
+    }
+
+    /// With its stride, dilation, padding and bias.
+    #[test]
+    fn separate_is_exact_where_the_kernel_is_separable(
+        parent in any_network(SMALL, DType::F64), seed in 0..1000u64,
+    ) {
+        let separate = named("separate");
+        for site in separate.sites(parent.architecture()) {
+            let key = ParamKey::new(site.layers[0], Role::Weight);
+            let kernel = parent.weights().get(key).unwrap();
+            let (depthwise, pointwise) = (kernel.narrow(0, 0, 1).unwrap(), kernel.narrow(3, 0, 1).unwrap());
+            let pointwise = pointwise.narrow(2, 0, 1).unwrap();
+            let mut weights = parent.weights().clone();
+            weights.insert(key, pointwise.broadcast_mul(&depthwise).unwrap());
+            let separable = Network::new(parent.architecture().clone(), weights).unwrap();
+            same(&separable, &child(&separable, separate, &site, seed, None)?, seed, separate, &site)?;
+        }
+    }
+}
