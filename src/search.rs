@@ -121,7 +121,13 @@ impl Search {
         let begun = Instant::now();
         let data = Arc::new(load_data(&store)?);
         store.database.set_meta("state", "running")?;
-        Self::new(store, data, observer, begun)
+        let search = Self::new(store, data, observer, begun)?;
+        let started = search.store.database.jobs(search.next_generation()?)?;
+        if started.iter().all(|row| row.result.is_none()) {
+            // A process killed at the end of a generation may not have come to it.
+            search.drop_weights()?;
+        }
+        Ok(search)
     }
 
     fn new(store: Store, data: Arc<Dataset>, observer: Arc<dyn Observer>, begun: Instant) -> Result<Self> {
@@ -371,6 +377,10 @@ impl Search {
 
     /// Trains what has no result yet, as far as the budget goes.
     fn train(&mut self, executor: &dyn Executor, generation: usize, rows: &mut [JobRow]) -> Result<()> {
+        for row in rows.iter().filter(|row| row.result.is_some()) {
+            // Left by a process that was killed after it had stored the result.
+            self.store.blobs.remove_checkpoint(&row.job.plan.name)?;
+        }
         let open = self.open_children(generation, rows);
         self.observer.observe(&Event::GenerationStarted { generation, children: open.len() });
         let training = Instant::now();
@@ -708,5 +718,40 @@ fn decode_or_default<T: serde::de::DeserializeOwned + Default>(database: &Databa
     match database.meta(key)? {
         Some(_) => decode(database, key),
         None => Ok(T::default()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::progress::QuietObserver;
+
+    /// What is planned from a part of the proposals must not be stored: a resumed run would train it.
+    #[test]
+    fn a_search_asked_to_stop_while_proposing_plans_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut config = Config::default();
+        config.data.limit = 100;
+        let search = Search::start(&config, &folder.path().join("run"), Arc::new(QuietObserver)).unwrap();
+        assert_eq!(search.plan(0).unwrap().unwrap().len(), search.setting.initial.len());
+        search.stop.interrupt();
+        assert_eq!(search.plan(1).unwrap().unwrap_err(), EndReason::Interrupted);
+        assert!(search.store.database.jobs(1).unwrap().is_empty());
+    }
+
+    #[test]
+    fn a_run_that_is_open_elsewhere_loses_none_of_its_files() {
+        let folder = tempfile::tempdir().unwrap();
+        let run = folder.path().join("run");
+        let mut config = Config::default();
+        config.data.limit = 100;
+        let search = Search::start(&config, &run, Arc::new(QuietObserver)).unwrap();
+        let unfinished = run.join("checkpoints/.tmpabc");
+        std::fs::write(&unfinished, "").unwrap();
+        Store::read(&run).unwrap();
+        assert!(Store::open(&run).is_err() && unfinished.exists(), "somebody is at it");
+        drop(search);
+        Store::open(&run).unwrap();
+        assert!(!unfinished.exists() && run.join("run.sqlite").exists());
     }
 }

@@ -29,6 +29,8 @@ pub const FORMAT: &str = "1";
 const CONFIG: &str = "config.toml";
 /// What `paretomorph report` writes.
 const REPORT: &str = "report.html";
+/// How the name of a file begins that is not whole yet; see [`write_atomically`].
+const UNFINISHED: &str = ".tmp";
 
 /// A run folder that this process owns or reads.
 pub struct Store {
@@ -95,7 +97,24 @@ impl Store {
     pub fn open(path: &Path) -> Result<Self> {
         Self::check(path)?;
         let lock = Lock::take(path)?;
-        Self::with_lock(path, Some(lock))
+        let store = Self::with_lock(path, Some(lock))?;
+        store.remove_unfinished()?;
+        Ok(store)
+    }
+
+    /// Removes the files that killed processes were at; nobody else writes while the lock is held.
+    fn remove_unfinished(&self) -> Result<()> {
+        let folders = ["", "weights", "checkpoints", "plots"].map(|name| self.path.join(name));
+        for folder in folders.iter().filter(|folder| folder.is_dir()) {
+            for entry in std::fs::read_dir(folder).map_err(Error::io("read", folder))? {
+                let path = entry.map_err(Error::io("read", folder))?.path();
+                let name = path.file_name().unwrap_or_default().to_string_lossy();
+                if name.starts_with(UNFINISHED) {
+                    std::fs::remove_file(&path).map_err(Error::io("remove", &path))?;
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Opens a run folder to read it, while another process may own it.
@@ -149,6 +168,7 @@ impl Store {
 pub(crate) fn write_atomically(path: &Path, bytes: &[u8]) -> Result<()> {
     let folder = path.parent().unwrap_or(Path::new("."));
     let mut builder = tempfile::Builder::new();
+    builder.prefix(UNFINISHED);
     // Temporary files are private by default; weights are there to be used, as far as the umask lets.
     #[cfg(unix)]
     builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
