@@ -84,6 +84,11 @@ fn killed_after(delay: Duration, out: &Path, workers: &str) -> bool {
     running.kill()
 }
 
+/// The files of a run, relative to its folder.
+fn names(run: &Path) -> Vec<std::path::PathBuf> {
+    contents(run).into_keys().map(|path| path.strip_prefix(run).unwrap().to_owned()).collect()
+}
+
 #[test]
 fn a_search_killed_again_and_again_ends_as_if_nothing_had_happened() {
     let folder = TempDir::new().unwrap();
@@ -102,6 +107,7 @@ fn a_search_killed_again_and_again_ends_as_if_nothing_had_happened() {
         if out.join("run.sqlite").exists() {
             ok(&["resume", text(&out), "--quiet"]);
             assert_same(&whole, &out);
+            assert_eq!(names(&out), names(&whole), "something was left behind");
             if kills >= 4 {
                 return;
             }
@@ -124,6 +130,30 @@ fn a_search_killed_while_it_starts_can_be_started_again_or_resumed() {
         false => ok(&small("search", &out, &["--budget", BUDGET])),
     };
     assert_same(&whole, &out);
+}
+
+#[test]
+fn finishing_a_network_can_be_killed_too() {
+    let folder = TempDir::new().unwrap();
+    let whole = folder.path().join("whole");
+    ok(&small("search", &whole, &["--budget", "2evals"]));
+    let killed = copy(&whole, &folder.path().join("killed"));
+    let finish = |run| ["finish", run, "0", "1", "--epochs", "12"];
+    let begun = Instant::now();
+    ok(&finish(text(&whole)));
+    let duration = begun.elapsed();
+    for share in [0.6, 0.2, 0.5, 0.1] {
+        let running = Running::start(&finish(text(&killed)));
+        std::thread::sleep(duration.mul_f64(share));
+        running.kill();
+    }
+    ok(&finish(text(&killed)));
+    let results = |run| -> std::collections::BTreeSet<_> {
+        let rows = Store::read(run).unwrap().database.finished().unwrap();
+        rows.into_iter().map(|row| (row.individual, row.weights, row.test_error.to_bits())).collect()
+    };
+    assert_eq!(results(&whole).len(), 2);
+    assert_eq!(results(&whole), results(&killed));
 }
 
 #[cfg(unix)]
