@@ -18,7 +18,7 @@ use tempfile::TempDir;
 
 /// Several generations, several epochs a child, in a second.
 const SETTINGS: &[&str] = &[
-    "data.limit=300",
+    "data.limit=120",
     "recipe.epochs=3",
     "recipe.initial_epochs=3",
     "lemonade.accepted=4",
@@ -205,7 +205,7 @@ fn is_plan(event: &Event) -> bool {
 #[test]
 fn a_search_interrupted_anywhere_goes_on_to_the_same_end() {
     let folder = TempDir::new().unwrap();
-    for (budget, generations) in [("14evals", 0..4), ("2gens", 0..3)] {
+    for (budget, generations) in [("10evals", 0..3), ("2gens", 0..3)] {
         let whole = folder.path().join(budget);
         ok(&small("search", &whole, &["--budget", budget, "--workers", "1"]));
         let last = individuals(&whole).last().unwrap().generation;
@@ -217,7 +217,7 @@ fn a_search_interrupted_anywhere_goes_on_to_the_same_end() {
             .collect();
         let config = Config::load(None, &sets).unwrap();
         for (kind, moments) in
-            [(is_epoch as fn(&Event) -> bool, [1, 14, 27]), (is_child, [1, 6, 10]), (is_plan, [1, 2, 3])]
+            [(is_epoch as fn(&Event) -> bool, [1, 11, 20]), (is_child, [1, 5, 9]), (is_plan, [1, 2, 3])]
         {
             for moment in moments {
                 let out = folder.path().join(format!("{budget}-{}-{moment}", kind as usize));
