@@ -14,9 +14,13 @@ impl Config {
             "digits" => (name, DataConfig::default(), recipe),
             "mnist" | "idx" => (name, held_out(0.1), Recipe { crop: 2, ..recipe }),
             "fashion-mnist" => (name, held_out(0.1), Recipe { flip: true, crop: 2, ..recipe }),
-            "cifar10" => (name, held_out(0.1), Recipe { flip: true, crop: 4, cutout: 8, mixup: 0.2, ..recipe }),
+            "cifar10" => {
+                (name, held_out(0.1), Recipe { flip: true, crop: 4, cutout: 8, mixup: 0.2, ..recipe })
+            }
             // Without a common size a folder of photographs could not be batched at all.
-            "images" => (name, DataConfig { size: 32, ..held_out(0.2) }, Recipe { flip: true, crop: 4, ..recipe }),
+            "images" => {
+                (name, DataConfig { size: 32, ..held_out(0.2) }, Recipe { flip: true, crop: 4, ..recipe })
+            }
             folder => {
                 let data = DataConfig { dir: Some(folder.into()), size: 32, ..held_out(0.2) };
                 ("images", data, Recipe { flip: true, crop: 4, ..recipe })
