@@ -7,6 +7,8 @@ pub mod executor;
 pub mod individual;
 pub mod machine;
 pub mod objective;
+pub mod overview;
+pub mod package;
 pub mod pareto;
 pub mod progress;
 pub mod report;

@@ -29,6 +29,11 @@ pub fn version() -> String {
     }
 }
 
+/// The time, UTC, to the second, as in RFC 3339.
+pub fn now() -> String {
+    humantime::format_rfc3339_seconds(std::time::SystemTime::now()).to_string()
+}
+
 /// A value of `build.rs`, which leaves unknown ones empty.
 fn built_with(value: &str) -> Option<String> {
     (!value.is_empty()).then(|| value.into())

@@ -24,7 +24,8 @@ impl Sgd {
     /// # Errors
     /// When a tensor cannot be made.
     pub fn new(recipe: &Recipe, variables: &BTreeMap<ParamKey, Var>) -> Result<Self> {
-        let velocity = variables.iter().map(|(&key, var)| Ok((key, var.zeros_like()?))).collect::<Result<_>>()?;
+        let velocity =
+            variables.iter().map(|(&key, var)| Ok((key, var.zeros_like()?))).collect::<Result<_>>()?;
         Ok(Self { momentum: recipe.momentum, weight_decay: recipe.weight_decay, velocity })
     }
 
@@ -32,7 +33,12 @@ impl Sgd {
     ///
     /// # Errors
     /// When a tensor operation fails.
-    pub fn step(&mut self, variables: &BTreeMap<ParamKey, Var>, gradients: &GradStore, lr: f64) -> Result<()> {
+    pub fn step(
+        &mut self,
+        variables: &BTreeMap<ParamKey, Var>,
+        gradients: &GradStore,
+        lr: f64,
+    ) -> Result<()> {
         for (key, variable) in variables {
             let Some(gradient) = gradients.get(variable) else { continue };
             let value = variable.as_tensor().detach();

@@ -13,7 +13,8 @@ pub struct Stop {
 impl Stop {
     /// Stops after `seconds` from now; none: only when interrupted.
     pub fn after(seconds: Option<f64>) -> Self {
-        let deadline = seconds.map(|seconds| Instant::now() + Duration::from_secs_f64(seconds.clamp(0.0, 1e9)));
+        let deadline =
+            seconds.map(|seconds| Instant::now() + Duration::from_secs_f64(seconds.clamp(0.0, 1e9)));
         Self { interrupted: AtomicBool::new(false), deadline }
     }
 

@@ -102,7 +102,12 @@ impl Trainer<'_> {
     }
 
     /// One pass over the training images; the mean loss, or none if asked to stop.
-    fn epoch(&self, architecture: &Architecture, state: &mut State, teacher: Option<&Network>) -> Result<Option<f64>> {
+    fn epoch(
+        &self,
+        architecture: &Architecture,
+        state: &mut State,
+        teacher: Option<&Network>,
+    ) -> Result<Option<f64>> {
         let mut rng = rng::stream(self.plan.seed, &self.plan.name, &[state.epoch as u64]);
         let order = epoch_order(self.data.train.len(), &mut rng);
         let batches: Vec<&[usize]> = order.chunks(self.recipe.batch).collect();
@@ -173,7 +178,8 @@ impl State {
             let unbiased = (variance * (*count as f64 / (*count as f64 - 1.0).max(1.0)))?;
             for (role, new) in [(Role::Mean, mean), (Role::Variance, &unbiased)] {
                 let running = self.statistics.get_mut(&ParamKey::new(layer, role));
-                let running = running.ok_or_else(|| Error::Usage(format!("batch norm {layer} has no {role:?}")))?;
+                let running =
+                    running.ok_or_else(|| Error::Usage(format!("batch norm {layer} has no {role:?}")))?;
                 let kept = (&*running * (1.0 - STATISTICS_MOMENTUM))?;
                 *running = (kept + (new * STATISTICS_MOMENTUM)?)?.detach();
             }
@@ -203,9 +209,11 @@ impl State {
         let bytes = std::fs::read(path).map_err(Error::io("read", path))?;
         let tensors = candle_core::safetensors::load_buffer(&bytes, &Device::Cpu)
             .map_err(|error| broken(error.to_string()))?;
-        let epoch = tensors.get("epoch").ok_or_else(|| broken("no epoch".into()))?.to_vec1::<u32>()?[0] as usize;
+        let epoch = tensors.get("epoch").ok_or_else(|| broken("no epoch".into()))?.to_vec1::<u32>()?;
+        let epoch = *epoch.first().ok_or_else(|| broken("no epoch".into()))? as usize;
         let part = |prefix: &str| -> Result<Weights> {
-            let named = tensors.iter().filter_map(|(name, tensor)| Some((name.strip_prefix(prefix)?, tensor)));
+            let named =
+                tensors.iter().filter_map(|(name, tensor)| Some((name.strip_prefix(prefix)?, tensor)));
             named.map(|(name, tensor)| Ok((name.parse::<ParamKey>()?, tensor.clone()))).collect()
         };
         let weights = part("w.")?;

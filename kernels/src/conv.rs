@@ -1,18 +1,20 @@
 //! Two-dimensional convolution, grouped and depthwise included.
 
 mod correlate;
+mod forward;
 mod geometry;
+mod input_gradient;
 mod planes;
+mod tile;
 mod weight_gradient;
 
 use crate::reduce::channel_sums;
-use crate::simd::Float;
 use crate::tensor::{check_dtypes, check_shape, values, with_float};
 use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, CustomOp2, CustomOp3, Layout, Result, Shape, Tensor, WithDType};
-use correlate::{Correlator, PackedWeights, Pass};
-use geometry::{Axis, Geometry};
-use planes::{Planes, Window};
+use forward::{forward, input_planes, input_taps};
+use geometry::Geometry;
+use input_gradient::input_gradient;
 use weight_gradient::WeightGradient;
 
 const OP: &str = "conv2d";
@@ -73,127 +75,6 @@ pub fn conv2d(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>, cfg: &Conv2dCo
     check_dtypes(OP, &[("x", &x), ("bias", bias)])?;
     check_shape(OP, "bias", bias, &[geometry.groups * geometry.outputs])?;
     x.apply_op3(&weight, &bias.contiguous()?, Conv2d { geometry })
-}
-
-/// The planes of the input: one phase for every position of a tap between two outputs.
-fn input_planes(g: &Geometry) -> Planes {
-    let window = |row, column| Window {
-        row: row as isize - g.height.padding as isize,
-        row_step: g.height.stride,
-        column: column as isize - g.width.padding as isize,
-        column_step: g.width.stride,
-    };
-    let columns = g.width.phases();
-    let windows = g.height.phases().into_iter().flat_map(|r| columns.iter().map(move |&c| window(r, c)));
-    Planes {
-        source: (g.height.input, g.width.input),
-        windows: windows.collect(),
-        rows: g.height.output + g.height.reach(),
-        columns: g.width.output + g.width.reach(),
-    }
-}
-
-/// The offsets of all taps into a channel of [`input_planes`], row by row of the kernel.
-fn input_taps(g: &Geometry, planes: &Planes) -> Vec<usize> {
-    let (row_phases, column_phases) = (g.height.phases(), g.width.phases());
-    let index = |phases: &[usize], phase| phases.partition_point(|&p| p < phase);
-    let offset = |ky, kx| {
-        let (row, column) = (g.height.tap(ky), g.width.tap(kx));
-        let window =
-            index(&row_phases, row.phase) * column_phases.len() + index(&column_phases, column.phase);
-        window * planes.window_len() + row.quotient * planes.columns + column.quotient
-    };
-    (0..g.taps()).map(|t| offset(t / g.width.kernel, t % g.width.kernel)).collect()
-}
-
-fn forward<T: Float>(g: &Geometry, x: &[T], weight: &[T], bias: Option<&[T]>) -> Vec<T> {
-    let planes = input_planes(g);
-    let (taps, per_output) = (input_taps(g, &planes), g.channels * g.taps());
-    let pack = |group: usize| {
-        let weight = &weight[group * g.outputs * per_output..];
-        let at = |o, c, t| weight[o * per_output + c * g.taps() + t];
-        PackedWeights::new(g.outputs, g.channels, g.taps(), at)
-    };
-    let weights = (0..g.groups).map(pack).collect();
-    let result = (g.height.output, g.width.output);
-    let correlator = Correlator {
-        groups: g.groups,
-        channels: g.channels,
-        outputs: g.outputs,
-        planes,
-        result,
-        passes: vec![Pass { taps, weights, row: 0, column: 0 }],
-        target: result,
-        step: (1, 1),
-        bias,
-    };
-    correlator.run(g.batch, x)
-}
-
-/// The gradient of the input: for every phase of the input a correlation of the output's gradient with
-/// the taps that read this phase, the kernel turned round.
-fn input_gradient<T: Float>(g: &Geometry, weight: &[T], dy: &[T]) -> Vec<T> {
-    let (rows, columns) = (g.height.inside(), g.width.inside());
-    let extent = |(first, end): (isize, isize)| (end - first).max(0) as usize;
-    let window = Window {
-        row: rows.0 - g.height.reach() as isize,
-        row_step: 1,
-        column: columns.0 - g.width.reach() as isize,
-        column_step: 1,
-    };
-    let planes = Planes {
-        source: (g.height.output, g.width.output),
-        windows: vec![window],
-        rows: extent(rows) + g.height.reach(),
-        columns: extent(columns) + g.width.reach(),
-    };
-    let column_phases = g.width.phases();
-    let phases = g.height.phases().into_iter().flat_map(|r| column_phases.iter().map(move |&c| (r, c)));
-    let passes = phases.map(|phase| input_gradient_pass(g, weight, &planes, phase, (rows.0, columns.0)));
-    let correlator = Correlator {
-        groups: g.groups,
-        channels: g.outputs,
-        outputs: g.channels,
-        result: (extent(rows), extent(columns)),
-        passes: passes.collect(),
-        planes,
-        target: (g.height.input, g.width.input),
-        step: (g.height.stride, g.width.stride),
-        bias: None,
-    };
-    correlator.run(g.batch, dy)
-}
-
-fn input_gradient_pass<T: Float>(
-    g: &Geometry,
-    weight: &[T],
-    planes: &Planes,
-    (row_phase, column_phase): (usize, usize),
-    (first_row, first_column): (isize, isize),
-) -> Pass<T> {
-    let taps_of = |axis: Axis, phase| (0..axis.kernel).filter(move |&k| axis.tap(k).phase == phase);
-    let taps: Vec<_> = taps_of(g.height, row_phase)
-        .flat_map(|ky| taps_of(g.width, column_phase).map(move |kx| (ky, kx)))
-        .collect();
-    let offset = |&(ky, kx): &(usize, usize)| {
-        let row = g.height.reach() - g.height.tap(ky).quotient;
-        row * planes.columns + g.width.reach() - g.width.tap(kx).quotient
-    };
-    let kernel = |t: usize| taps[t].0 * g.width.kernel + taps[t].1;
-    let pack = |group: usize| {
-        let weight = &weight[group * g.outputs * g.channels * g.taps()..];
-        let at = |c, o, t| weight[(o * g.channels + c) * g.taps() + kernel(t)];
-        PackedWeights::new(g.channels, g.outputs, taps.len(), at)
-    };
-    let place = |axis: Axis, first: isize, phase: usize| {
-        first * axis.stride as isize + phase as isize - axis.padding as isize
-    };
-    Pass {
-        taps: taps.iter().map(offset).collect(),
-        weights: (0..g.groups).map(pack).collect(),
-        row: place(g.height, first_row, row_phase),
-        column: place(g.width, first_column, column_phase),
-    }
 }
 
 #[derive(Clone)]

@@ -1,8 +1,12 @@
 //! Pooling: maximum, average, and the average of whole channels.
 
+mod average;
+mod max;
+
 use crate::parallel;
 use crate::simd::{Float, Isa, Kernel, dispatch};
 use crate::tensor::{check_dtypes, image_dims, mismatch, values, with_float};
+use average::{average, average_gradient};
 use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, CustomOp1, CustomOp2, Layout, Result, Shape, Tensor, WithDType};
 use std::ops::Range;
@@ -188,67 +192,12 @@ impl<T: Float> Kernel for Forward<'_, T> {
         let planes = self.x.chunks_exact(self.windows.input_len());
         for (x, y) in planes.zip(self.y.chunks_exact_mut(self.windows.output_len())) {
             match self.mode {
-                Mode::Max if self.windows.halves() => max_halves(self.windows, x, y),
-                Mode::Max => max_any(self.windows, x, y),
+                Mode::Max if self.windows.halves() => max::halves(self.windows, x, y),
+                Mode::Max => max::any(self.windows, x, y),
                 Mode::Average => average(self.windows, x, y),
             }
         }
     }
-}
-
-/// The larger, and NaN if one is.
-#[inline(always)]
-fn larger<T: Float>(a: T, b: T) -> T {
-    if b > a || b != b { b } else { a }
-}
-
-#[inline(always)]
-fn max_halves<T: Float>(windows: Windows, x: &[T], y: &mut [T]) {
-    let (width, columns) = (windows.width.input, windows.width.output);
-    for (rows, y) in x.chunks_exact(2 * width).zip(y.chunks_exact_mut(columns)) {
-        let (upper, lower) = rows.split_at(width);
-        for ((y, a), b) in y.iter_mut().zip(upper.chunks_exact(2)).zip(lower.chunks_exact(2)) {
-            *y = larger(larger(a[0], a[1]), larger(b[0], b[1]));
-        }
-    }
-}
-
-#[inline(always)]
-fn max_any<T: Float>(windows: Windows, x: &[T], y: &mut [T]) {
-    for (y, (rows, columns)) in y.iter_mut().zip(windows.iter()) {
-        *y = x[first_maximum(x, windows.width.input, rows, columns)];
-    }
-}
-
-/// Where the maximum of a window is: the first one, or a NaN.
-#[inline(always)]
-fn first_maximum<T: Float>(x: &[T], width: usize, rows: Range<usize>, columns: Range<usize>) -> usize {
-    let mut best = rows.start * width + columns.start;
-    for row in rows {
-        for at in row * width + columns.start..row * width + columns.end {
-            if x[at] > x[best] || x[at] != x[at] {
-                best = at;
-            }
-        }
-    }
-    best
-}
-
-#[inline(always)]
-fn average<T: Float>(windows: Windows, x: &[T], y: &mut [T]) {
-    let scale = window_scale::<T>(windows);
-    for (y, (rows, columns)) in y.iter_mut().zip(windows.iter()) {
-        let mut total = T::ZERO;
-        for row in rows {
-            let row = &x[row * windows.width.input..][columns.clone()];
-            total += row.iter().fold(T::ZERO, |sum, &x| sum + x);
-        }
-        *y = total * scale;
-    }
-}
-
-fn window_scale<T: Float>(windows: Windows) -> T {
-    T::from_f64(1.0 / (windows.height.kernel * windows.width.kernel) as f64)
 }
 
 /// (x, dy) -> dx
@@ -297,60 +246,10 @@ impl<T: Float> Kernel for Backward<'_, T> {
         let planes = self.x.chunks_exact(from).zip(self.dy.chunks_exact(to));
         for ((x, dy), dx) in planes.zip(self.dx.chunks_exact_mut(from)) {
             match self.mode {
-                Mode::Max if self.windows.halves() => max_halves_gradient(self.windows, x, dy, dx),
-                Mode::Max => max_any_gradient(self.windows, x, dy, dx),
+                Mode::Max if self.windows.halves() => max::halves_gradient(self.windows, x, dy, dx),
+                Mode::Max => max::any_gradient(self.windows, x, dy, dx),
                 Mode::Average => average_gradient(self.windows, dy, dx),
             }
-        }
-    }
-}
-
-#[inline(always)]
-fn max_halves_gradient<T: Float>(windows: Windows, x: &[T], dy: &[T], dx: &mut [T]) {
-    let (width, columns) = (windows.width.input, windows.width.output);
-    let mut targets = dx.chunks_exact_mut(2 * width);
-    for ((rows, dy), dx) in x.chunks_exact(2 * width).zip(dy.chunks_exact(columns)).zip(&mut targets) {
-        let (upper, lower) = rows.split_at(width);
-        let (dx_upper, dx_lower) = dx.split_at_mut(width);
-        // An odd column belongs to no window.
-        dx_upper[2 * columns..].fill(T::ZERO);
-        dx_lower[2 * columns..].fill(T::ZERO);
-        let values = upper.chunks_exact(2).zip(lower.chunks_exact(2));
-        let targets = dx_upper.chunks_exact_mut(2).zip(dx_lower.chunks_exact_mut(2));
-        for (((x0, x1), (d0, d1)), &dy) in values.zip(targets).zip(dy) {
-            let right = x0[1] > x0[0] || x0[1] != x0[1];
-            let best = larger(x0[0], x0[1]);
-            let lower_left = x1[0] > best || x1[0] != x1[0];
-            let best = larger(best, x1[0]);
-            let lower_right = x1[1] > best || x1[1] != x1[1];
-            let lower_left = lower_left & !lower_right;
-            let upper = !(lower_left | lower_right);
-            d0[0] = if upper & !right { dy } else { T::ZERO };
-            d0[1] = if upper & right { dy } else { T::ZERO };
-            d1[0] = if lower_left { dy } else { T::ZERO };
-            d1[1] = if lower_right { dy } else { T::ZERO };
-        }
-    }
-    targets.into_remainder().fill(T::ZERO);
-}
-
-#[inline(always)]
-fn max_any_gradient<T: Float>(windows: Windows, x: &[T], dy: &[T], dx: &mut [T]) {
-    dx.fill(T::ZERO);
-    for (&dy, (rows, columns)) in dy.iter().zip(windows.iter()) {
-        dx[first_maximum(x, windows.width.input, rows, columns)] += dy;
-    }
-}
-
-#[inline(always)]
-fn average_gradient<T: Float>(windows: Windows, dy: &[T], dx: &mut [T]) {
-    let scale = window_scale::<T>(windows);
-    dx.fill(T::ZERO);
-    for (&dy, (rows, columns)) in dy.iter().zip(windows.iter()) {
-        let share = dy * scale;
-        for row in rows {
-            let row = &mut dx[row * windows.width.input..][columns.clone()];
-            row.iter_mut().for_each(|dx| *dx += share);
         }
     }
 }

@@ -17,6 +17,7 @@ pub(crate) trait Float: WithDType + Neg<Output = Self> {
     const ONE: Self;
     /// `self * factor + term` with one rounding. Fast only where the processor has the instruction.
     fn fused(self, factor: Self, term: Self) -> Self;
+    fn is_nan(self) -> bool;
     /// This thread's spare buffer; [`crate::parallel::with_scratch`] lends it out.
     fn spare() -> &'static std::thread::LocalKey<RefCell<Vec<Self>>>;
 }
@@ -31,6 +32,10 @@ macro_rules! float {
             #[inline(always)]
             fn fused(self, factor: Self, term: Self) -> Self {
                 self.mul_add(factor, term)
+            }
+            #[inline(always)]
+            fn is_nan(self) -> bool {
+                $t::is_nan(self)
             }
             fn spare() -> &'static std::thread::LocalKey<RefCell<Vec<Self>>> {
                 &$spare
@@ -79,6 +84,10 @@ pub(crate) trait Kernel {
 
 /// Runs a kernel with the best instruction set this processor has.
 pub(crate) fn dispatch<K: Kernel>(kernel: K) -> K::Output {
+    #[cfg(test)]
+    if tests::PORTABLE.get() {
+        return kernel.run::<Portable>();
+    }
     #[cfg(target_arch = "x86_64")]
     if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
         // SAFETY: both features were detected.
@@ -163,5 +172,44 @@ impl<T: Float> Lanes<T> {
     pub(crate) fn sum(self) -> T {
         let l = self.0;
         ((l[0] + l[4]) + (l[2] + l[6])) + ((l[1] + l[5]) + (l[3] + l[7]))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::{Conv2dConfig, batch_norm_train, conv2d};
+    use candle_core::{Device, Result, Tensor, Var};
+    use std::cell::Cell;
+
+    thread_local!(pub(super) static PORTABLE: Cell<bool> = const { Cell::new(false) });
+
+    fn tensor(shape: &[usize]) -> Result<Tensor> {
+        let values = (0..shape.iter().product()).map(|i| ((i * i) as f32 * 0.37).sin());
+        Tensor::from_vec(values.collect(), shape, &Device::Cpu)
+    }
+
+    /// Output and weight gradient of a convolution with batch norm.
+    fn layer(portable: bool) -> Result<[Tensor; 2]> {
+        PORTABLE.set(portable);
+        let weight = Var::from_tensor(&tensor(&[7, 3, 3, 3])?)?;
+        let cfg = Conv2dConfig { padding: (1, 1), ..Default::default() };
+        let y = conv2d(&tensor(&[4, 3, 9, 11])?, &weight, None, &cfg)?;
+        let y = batch_norm_train(&y, &tensor(&[7])?, &tensor(&[7])?, 1e-5, true)?.output;
+        let gradients = y.sqr()?.sum_all()?.backward()?;
+        let gradient = gradients.get(&weight).expect("a gradient of the weight").clone();
+        Ok([y, gradient])
+    }
+
+    /// On a processor with AVX2 this compares the two instruction sets.
+    #[test]
+    fn portable_code_computes_the_same() -> Result<()> {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(1).build().expect("a thread pool");
+        let (plain, best) = pool.install(|| (layer(true), layer(false)));
+        for (plain, best) in plain?.iter().zip(&best?) {
+            let scale: f32 = best.abs()?.max_all()?.to_scalar()?;
+            let off: f32 = (plain - best)?.abs()?.max_all()?.to_scalar()?;
+            assert!(scale > 0.1 && off <= 1e-5 * scale, "off by {off} of {scale}");
+        }
+        Ok(())
     }
 }

@@ -18,9 +18,9 @@ impl fmt::Display for LayerId {
     }
 }
 
-/// The shape of one sample's activation, without the batch axis.
+/// The shape of one sample's activation, without the batch axis. In JSON `[channels, height, width]` or `[features]`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(try_from = "Vec<usize>", into = "Vec<usize>")]
 pub enum Shape {
     /// A feature map, `[channels, height, width]`.
     Map {
@@ -73,6 +73,27 @@ impl Shape {
         match *self {
             Self::Map { height, width, .. } => Self::Map { channels, height, width },
             Self::Vector(_) => Self::Vector(channels),
+        }
+    }
+}
+
+impl From<Shape> for Vec<usize> {
+    fn from(shape: Shape) -> Self {
+        match shape {
+            Shape::Map { channels, height, width } => vec![channels, height, width],
+            Shape::Vector(features) => vec![features],
+        }
+    }
+}
+
+impl TryFrom<Vec<usize>> for Shape {
+    type Error = String;
+
+    fn try_from(sizes: Vec<usize>) -> std::result::Result<Self, String> {
+        match *sizes {
+            [channels, height, width] => Ok(Self::Map { channels, height, width }),
+            [features] => Ok(Self::Vector(features)),
+            _ => Err(format!("a shape has 1 or 3 sizes, found {}", sizes.len())),
         }
     }
 }

@@ -58,7 +58,7 @@ settings! {
         /// The data set's folder; without it each data set looks where its Debian package puts it.
         pub dir: Option<PathBuf> = None,
         /// Share of the training set that is held out for validation, stratified by class.
-        pub validation: f64 = 0.2,
+        pub validation: f64 = 0.3,
         /// Training images used at most (stratified, by seed), before the validation split; 0: all.
         pub limit: usize = 0,
         /// Height and width that images are resized to (area average); 0: as they are.
@@ -87,13 +87,13 @@ settings! {
     /// How a network is trained: SGD with Nesterov momentum, cosine schedule, augmentation.
     pub struct Recipe {
         /// Epochs of a child.
-        pub epochs: usize = 12,
+        pub epochs: usize = 8,
         /// Epochs of a network that inherits nothing: the initial population, random search from scratch.
         pub initial_epochs: usize = 20,
         /// Images a step.
         pub batch: usize = 64,
         /// First learning rate of a child; the cosine schedule falls from it to `lr_end`.
-        pub lr: f64 = 0.02,
+        pub lr: f64 = 0.03,
         /// First learning rate of a network that inherits nothing.
         pub initial_lr: f64 = 0.05,
         /// Last learning rate.

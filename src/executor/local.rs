@@ -45,7 +45,8 @@ impl Executor for Local {
             }
             drop(sender);
             for (place, result) in results {
-                let reported = result.and_then(|result| result.map_or(Ok(()), |result| report(place, result)));
+                let reported =
+                    result.and_then(|result| result.map_or(Ok(()), |result| report(place, result)));
                 if reported.is_err() {
                     // Nobody needs what the other workers are at.
                     self.workshop.stop.interrupt();
@@ -60,6 +61,8 @@ impl Executor for Local {
 /// The longest trainings come first, so that no worker is left with one at the end.
 fn longest_first(jobs: &[Job]) -> VecDeque<usize> {
     let mut order: Vec<usize> = (0..jobs.len()).collect();
-    order.sort_by_key(|&place| std::cmp::Reverse(jobs[place].architecture.macs() * jobs[place].plan.epochs as u64));
+    order.sort_by_key(|&place| {
+        std::cmp::Reverse(jobs[place].architecture.macs() * jobs[place].plan.epochs as u64)
+    });
     order.into()
 }

@@ -98,7 +98,8 @@ impl Workshop {
     fn calibration_batch(&self) -> Result<Tensor> {
         let Dataset { train, shape, normalisation, .. } = &*self.data;
         let step = (train.len() / CALIBRATION).max(1);
-        let pixels: Vec<u8> = (0..train.len()).step_by(step).flat_map(|index| train.image(index)).copied().collect();
+        let pixels: Vec<u8> =
+            (0..train.len()).step_by(step).flat_map(|index| train.image(index)).copied().collect();
         normalisation.tensor(&pixels, *shape)
     }
 }

@@ -63,7 +63,8 @@ pub fn named(name: &str) -> Result<&'static Objective> {
 
 /// The cheap objectives that a run asks for, as objectives or as bounds, in the order of [`ALL`].
 pub fn cheap(config: &Config) -> Vec<&'static Objective> {
-    let wanted = |name: &str| config.objectives.iter().any(|known| known == name) || config.max.contains_key(name);
+    let wanted =
+        |name: &str| config.objectives.iter().any(|known| known == name) || config.max.contains_key(name);
     ALL.iter().filter(|objective| objective.is_cheap() && wanted(objective.name)).collect()
 }
 
@@ -146,15 +147,18 @@ mod tests {
                 Kind::Trained => None,
             };
             if let (Some(small), Some(large)) = (value(&network(2)), value(&network(64))) {
-                assert!(small > 0.0 && large.is_finite() && large > small, "{}: {small} {large}", objective.name);
+                assert!(
+                    small > 0.0 && large.is_finite() && large > small,
+                    "{}: {small} {large}",
+                    objective.name
+                );
             }
         }
     }
 
     #[test]
     fn a_cost_over_its_bound_is_named_and_nothing_is_measured_after_it() {
-        let folder = tempfile::tempdir().unwrap();
-        let database = Database::create(folder.path()).unwrap();
+        let database = Database::in_memory().unwrap();
         let config = Config {
             objectives: vec!["error".into(), "latency".into()],
             max: BTreeMap::from([("params".into(), 100.0)]),

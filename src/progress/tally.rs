@@ -136,7 +136,7 @@ impl Tally {
     /// "lemonade on digits, 2 workers, budget 160s".
     pub(super) fn title(&self) -> String {
         let workers = counted(self.workers, "worker");
-        let going_on = if self.before.0 > 0.0 {
+        let going_on = if self.before.0 >= 1.0 {
             format!(", resumed at {}", clock(self.before.0))
         } else {
             String::new()

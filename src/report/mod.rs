@@ -30,6 +30,7 @@ use std::path::{Path, PathBuf};
 use crate::{Error, Result};
 
 pub use draw::draw_svg;
+pub use format::value as format_value;
 pub use view::{
     FinishedView, HypervolumePoint, IndividualView, InheritanceRow, LayerKind, LayerView, ObjectiveView,
     RunView, TestUse,

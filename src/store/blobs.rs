@@ -55,7 +55,12 @@ impl Blobs {
         let found = blake3::hash(&bytes).to_hex().to_string();
         if found != hash {
             let expected = format!("bytes with the hash {hash}");
-            return Err(Error::data(path, "weights", expected, format!("{} bytes with {found}", bytes.len())));
+            return Err(Error::data(
+                path,
+                "weights",
+                expected,
+                format!("{} bytes with {found}", bytes.len()),
+            ));
         }
         Ok(Weights::from_safetensors(&bytes, device)?)
     }
@@ -92,7 +97,9 @@ impl Blobs {
     pub fn remove_checkpoint(&self, job: &str) -> Result<()> {
         let path = self.checkpoint(job);
         match std::fs::remove_file(&path) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(Error::io("remove", path)(error)),
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                Err(Error::io("remove", path)(error))
+            }
             _ => Ok(()),
         }
     }

@@ -13,6 +13,8 @@ use crate::{Error, Result};
 
 /// The file's name in the run folder.
 pub(super) const FILE: &str = "run.sqlite";
+/// Its name while it is being made.
+const UNFINISHED: &str = "run.sqlite.new";
 
 const SCHEMA: &str = "
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL);
@@ -31,7 +33,7 @@ CREATE TABLE jobs (
     generation INTEGER NOT NULL, child INTEGER NOT NULL, job TEXT NOT NULL, result TEXT,
     PRIMARY KEY (generation, child));
 CREATE TABLE tests (
-    individual INTEGER NOT NULL, time TEXT NOT NULL, error REAL NOT NULL, why TEXT NOT NULL);
+    individual INTEGER NOT NULL, weights TEXT NOT NULL, time TEXT NOT NULL, error REAL NOT NULL, why TEXT NOT NULL);
 CREATE TABLE finished (
     individual INTEGER NOT NULL, from_scratch INTEGER NOT NULL, epochs INTEGER NOT NULL, weights TEXT NOT NULL,
     validation_error REAL NOT NULL, test_error REAL NOT NULL, seconds REAL NOT NULL, time TEXT NOT NULL);
@@ -63,6 +65,8 @@ pub struct JobRow {
 pub struct TestRow {
     /// The individual.
     pub individual: u64,
+    /// Content hash of the weights: those of the search, or of `finish`.
+    pub weights: String,
     /// When, UTC.
     pub time: String,
     /// Share of the test set it gets wrong.
@@ -100,13 +104,28 @@ pub struct Database {
 }
 
 impl Database {
-    /// Makes the database of a new run.
+    /// Makes the database of a new run with what is known of it, and what was measured in `before`.
+    ///
+    /// It gets its name when it is whole: a process that is killed in between leaves nothing that looks like a run.
     ///
     /// # Errors
     /// If the file cannot be written.
-    pub fn create(run: &Path) -> Result<Self> {
+    pub fn create(run: &Path, facts: &[(&str, String)], before: &Self) -> Result<Self> {
+        let (unfinished, path) = (run.join(UNFINISHED), run.join(FILE));
+        if unfinished.exists() {
+            std::fs::remove_file(&unfinished).map_err(Error::io("remove", &unfinished))?;
+        }
+        let connection = Connection::open(&unfinished)?;
+        connection.execute_batch(&format!("BEGIN; {SCHEMA}"))?;
+        let database = Self { connection: Mutex::new(connection), path: unfinished.clone() };
+        facts.iter().try_for_each(|(key, value)| database.set_meta(key, value))?;
+        database.copy_measurements(before)?;
+        database.lock().execute_batch("COMMIT")?;
+        drop(database);
+        std::fs::rename(&unfinished, &path).map_err(Error::io("create", &path))?;
         let database = Self::connect(run)?;
-        database.lock().execute_batch(&format!("BEGIN; {SCHEMA} COMMIT;"))?;
+        // Readers do not wait for the search. The file remembers it.
+        database.lock().pragma_update(None, "journal_mode", "WAL")?;
         Ok(database)
     }
 
@@ -115,19 +134,27 @@ impl Database {
     /// # Errors
     /// If the file is no database of a run.
     pub fn open(run: &Path) -> Result<Self> {
-        let database = Self::connect(run)?;
-        database.meta("format").map_err(|error| Error::Run {
-            path: run.into(),
-            problem: format!("its run.sqlite cannot be read ({error})"),
-        })?;
+        let unreadable =
+            |error| Error::Run { path: run.into(), problem: format!("its {FILE} cannot be read ({error})") };
+        let database = Self::connect(run).map_err(unreadable)?;
+        database.meta("format").map_err(unreadable)?;
         Ok(database)
+    }
+
+    /// A database that lives in memory only, for measurements before there is a run.
+    ///
+    /// # Errors
+    /// If SQLite fails.
+    pub fn in_memory() -> Result<Self> {
+        let connection = Connection::open_in_memory()?;
+        connection.execute_batch(SCHEMA)?;
+        Ok(Self { connection: Mutex::new(connection), path: PathBuf::from("memory") })
     }
 
     fn connect(run: &Path) -> Result<Self> {
         let path = run.join(FILE);
         let connection = Connection::open(&path)?;
         connection.busy_timeout(std::time::Duration::from_secs(10))?;
-        connection.pragma_update(None, "journal_mode", "WAL")?;
         Ok(Self { connection: Mutex::new(connection), path })
     }
 
@@ -160,7 +187,8 @@ impl Database {
     /// If the database cannot be read.
     pub fn individuals(&self) -> Result<Vec<Individual>> {
         let connection = self.lock();
-        let mut objectives = connection.prepare("SELECT name, value FROM objectives WHERE individual = ?1")?;
+        let mut objectives =
+            connection.prepare("SELECT name, value FROM objectives WHERE individual = ?1")?;
         let mut individuals = connection.prepare("SELECT * FROM individuals ORDER BY id")?;
         let mut rows = individuals.query([])?;
         let mut all = Vec::new();
@@ -224,7 +252,8 @@ impl Database {
                 ],
             )?;
             for (name, value) in &individual.objectives {
-                transaction.execute("INSERT INTO objectives VALUES (?1, ?2, ?3)", params![id, name, value])?;
+                transaction
+                    .execute("INSERT INTO objectives VALUES (?1, ?2, ?3)", params![id, name, value])?;
             }
         }
         Ok(transaction.commit()?)
@@ -236,7 +265,8 @@ impl Database {
     /// If the database cannot be read.
     pub fn measurement(&self, fingerprint: &str, name: &str) -> Result<Option<MeasurementRow>> {
         let query = "SELECT value, low, high FROM measurements WHERE fingerprint = ?1 AND name = ?2";
-        let read = |row: &Row<'_>| Ok(MeasurementRow { value: row.get(0)?, low: row.get(1)?, high: row.get(2)? });
+        let read =
+            |row: &Row<'_>| Ok(MeasurementRow { value: row.get(0)?, low: row.get(1)?, high: row.get(2)? });
         Ok(self.lock().query_row(query, [fingerprint, name], read).optional()?)
     }
 
@@ -250,13 +280,27 @@ impl Database {
         Ok(())
     }
 
+    /// Takes over what another database holds of measurements.
+    fn copy_measurements(&self, other: &Self) -> Result<()> {
+        let connection = other.lock();
+        let mut query = connection.prepare("SELECT fingerprint, name, value, low, high FROM measurements")?;
+        let mut rows = query.query([])?;
+        while let Some(row) = rows.next()? {
+            let (fingerprint, name): (String, String) = (row.get(0)?, row.get(1)?);
+            let row = MeasurementRow { value: row.get(2)?, low: row.get(3)?, high: row.get(4)? };
+            self.add_measurement(&fingerprint, &name, &row)?;
+        }
+        Ok(())
+    }
+
     /// The plan of a generation, with the results so far, in the order of the children.
     ///
     /// # Errors
     /// If the database cannot be read.
     pub fn jobs(&self, generation: usize) -> Result<Vec<JobRow>> {
         let connection = self.lock();
-        let mut query = connection.prepare("SELECT job, result FROM jobs WHERE generation = ?1 ORDER BY child")?;
+        let mut query =
+            connection.prepare("SELECT job, result FROM jobs WHERE generation = ?1 ORDER BY child")?;
         let rows = query.query_map([generation as i64], |row| Ok((row.get(0)?, row.get(1)?)))?;
         rows.map(|row| {
             let (job, result): (String, Option<String>) = row?;
@@ -298,10 +342,15 @@ impl Database {
     /// If the database cannot be read.
     pub fn tests(&self) -> Result<Vec<TestRow>> {
         let connection = self.lock();
-        let mut query = connection.prepare("SELECT individual, time, error, why FROM tests ORDER BY rowid")?;
+        let mut query = connection.prepare("SELECT * FROM tests ORDER BY rowid")?;
         let rows = query.query_map([], |row| {
-            let individual = row.get::<_, i64>(0)? as u64;
-            Ok(TestRow { individual, time: row.get(1)?, error: row.get(2)?, why: row.get(3)? })
+            Ok(TestRow {
+                individual: row.get::<_, i64>("individual")? as u64,
+                weights: row.get("weights")?,
+                time: row.get("time")?,
+                error: row.get("error")?,
+                why: row.get("why")?,
+            })
         })?;
         Ok(rows.collect::<rusqlite::Result<_>>()?)
     }
@@ -314,8 +363,9 @@ impl Database {
         let mut connection = self.lock();
         let transaction = connection.transaction()?;
         for row in rows {
-            let insert = "INSERT INTO tests VALUES (?1, ?2, ?3, ?4)";
-            transaction.execute(insert, params![row.individual as i64, row.time, row.error, row.why])?;
+            let TestRow { individual, weights, time, error, why } = row;
+            let insert = "INSERT INTO tests VALUES (?1, ?2, ?3, ?4, ?5)";
+            transaction.execute(insert, params![*individual as i64, weights, time, error, why])?;
         }
         Ok(transaction.commit()?)
     }
@@ -379,5 +429,6 @@ impl Database {
 }
 
 fn encode(value: &impl Serialize) -> Result<String> {
-    serde_json::to_string(value).map_err(|source| Error::Json { what: "a value for the database".into(), source })
+    serde_json::to_string(value)
+        .map_err(|source| Error::Json { what: "a value for the database".into(), source })
 }

@@ -25,6 +25,10 @@ use crate::{Error, Result};
 
 /// The layout that this version writes and reads.
 pub const FORMAT: &str = "1";
+/// The settings, for people to read; the database holds them too.
+const CONFIG: &str = "config.toml";
+/// What `paretomorph report` writes.
+const REPORT: &str = "report.html";
 
 /// A run folder that this process owns or reads.
 pub struct Store {
@@ -40,24 +44,48 @@ pub struct Store {
 }
 
 impl Store {
-    /// Makes a new run folder and takes its lock.
+    /// Makes a new run folder and takes its lock. `facts` are what is known of the run, by key; `measured` is what was
+    /// measured before there was one.
     ///
     /// # Errors
-    /// If the folder exists already, cannot be written, or is taken.
-    pub fn create(path: &Path, config: &Config) -> Result<Self> {
-        if path.join(database::FILE).exists() {
-            let problem = "it holds a run already; go on with `paretomorph resume`, or choose another --out".into();
-            return Err(Error::Run { path: path.into(), problem });
-        }
+    /// If the folder is not [`Store::vacant`], cannot be written, or is taken.
+    pub fn create(
+        path: &Path,
+        config: &Config,
+        facts: &[(&str, String)],
+        measured: &Database,
+    ) -> Result<Self> {
+        Self::vacant(path)?;
         std::fs::create_dir_all(path).map_err(Error::io("create", path))?;
         let lock = Lock::take(path)?;
+        // Again, because another process may have been between the two.
+        Self::vacant(path)?;
         let blobs = Blobs::create(path)?;
-        write_atomically(&path.join("config.toml"), config.to_toml()?.as_bytes())?;
-        let database = Database::create(path)?;
-        database.set_meta("format", FORMAT)?;
-        database.set_meta("config", &config.to_toml()?)?;
-        database.set_meta("version", &crate::machine::version())?;
+        let text = config.to_toml()?;
+        let own =
+            [("format", FORMAT.into()), ("config", text.clone()), ("version", crate::machine::version())];
+        let facts: Vec<(&str, String)> = own.into_iter().chain(facts.iter().cloned()).collect();
+        let database = Database::create(path, &facts, measured)?;
+        write_atomically(&path.join(CONFIG), text.as_bytes())?;
         Ok(Self { path: path.into(), database, blobs, config: config.clone(), _lock: Some(lock) })
+    }
+
+    /// Checks that a run folder can be made at `path` without overwriting anything.
+    ///
+    /// # Errors
+    /// If it holds a run, or a file of somebody else's that a run would overwrite.
+    pub fn vacant(path: &Path) -> Result<()> {
+        let exists = |file: &&str| path.join(file).exists();
+        let problem = match [database::FILE, CONFIG, REPORT].into_iter().find(exists) {
+            None => return Ok(()),
+            Some(database::FILE) => {
+                "it holds a run already; go on with `paretomorph resume`, or choose another --out".into()
+            }
+            Some(file) => {
+                format!("it holds a {file} already, which a run would overwrite; choose another --out")
+            }
+        };
+        Err(Error::Run { path: path.into(), problem })
     }
 
     /// Opens a run folder and takes its lock.
@@ -113,14 +141,18 @@ impl Store {
         self.config.budget = budget;
         let text = self.config.to_toml()?;
         self.database.set_meta("config", &text)?;
-        write_atomically(&self.path.join("config.toml"), text.as_bytes())
+        write_atomically(&self.path.join(CONFIG), text.as_bytes())
     }
 }
 
 /// Writes a file so that it is either whole or not there: to a temporary name, then renamed.
 pub(crate) fn write_atomically(path: &Path, bytes: &[u8]) -> Result<()> {
     let folder = path.parent().unwrap_or(Path::new("."));
-    let mut file = tempfile::NamedTempFile::new_in(folder).map_err(Error::io("write", path))?;
+    let mut builder = tempfile::Builder::new();
+    // Temporary files are private by default; weights are there to be used, as far as the umask lets.
+    #[cfg(unix)]
+    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
+    let mut file = builder.tempfile_in(folder).map_err(Error::io("write", path))?;
     std::io::Write::write_all(&mut file, bytes).map_err(Error::io("write", path))?;
     file.as_file().sync_data().map_err(Error::io("write", path))?;
     file.persist(path).map_err(|error| error.error).map_err(Error::io("write", path))?;

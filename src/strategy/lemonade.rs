@@ -47,7 +47,8 @@ impl Strategy for Lemonade {
     }
 
     fn screen(&self, candidates: &[Candidate], rng: &mut ChaCha8Rng) -> Result<Vec<usize>> {
-        let place = |candidate: &Candidate| self.setting.place(&candidate.proposal.architecture, &candidate.costs);
+        let place =
+            |candidate: &Candidate| self.setting.place(&candidate.proposal.architecture, &candidate.costs);
         let places: Vec<Vec<f64>> = candidates.iter().map(place).collect();
         let chances = Kde::fit(&self.places)?.inverse_density_probabilities(&places);
         Ok(sample_without_replacement(&chances, self.setting.config.lemonade.accepted, rng))

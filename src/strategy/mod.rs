@@ -82,13 +82,15 @@ impl Setting {
     /// If the settings name a morphism that does not exist.
     pub fn new(config: &Config, initial: Vec<Architecture>) -> Result<Self> {
         let named = |name: &String| {
-            catalog::named(name).ok_or_else(|| Error::Usage(format!("lemonade.morphisms: no morphism `{name}`")))
+            catalog::named(name)
+                .ok_or_else(|| Error::Usage(format!("lemonade.morphisms: no morphism `{name}`")))
         };
         let morphisms = match config.lemonade.morphisms.as_slice() {
             [] => catalog::all().to_vec(),
             names => names.iter().map(named).collect::<Result<_>>()?,
         };
-        let cheap = objective::ALL.iter().filter(|o| o.is_cheap() && config.objectives.iter().any(|n| n == o.name));
+        let cheap =
+            objective::ALL.iter().filter(|o| o.is_cheap() && config.objectives.iter().any(|n| n == o.name));
         let mut cheap: Vec<&str> = cheap.map(|objective| objective.name).collect();
         if cheap.is_empty() {
             cheap.push("params");
@@ -116,16 +118,19 @@ impl Population {
     fn tell(&mut self, setting: &Setting, individuals: &[Individual]) -> Result<()> {
         let mut all = std::mem::take(&mut self.members);
         all.extend_from_slice(individuals);
-        let (feasible, rest): (Vec<_>, Vec<_>) = all.into_iter().partition(|i| keeps_bounds(i, &setting.config));
+        let (feasible, rest): (Vec<_>, Vec<_>) =
+            all.into_iter().partition(|i| keeps_bounds(i, &setting.config));
         let pool = if feasible.is_empty() { rest } else { feasible };
-        self.members = crate::individual::front(&pool, &setting.config.objectives)?.into_iter().cloned().collect();
+        self.members =
+            crate::individual::front(&pool, &setting.config.objectives)?.into_iter().cloned().collect();
         Ok(())
     }
 }
 
 /// Whether an individual is within every bound; one that diverged is not.
 pub fn keeps_bounds(individual: &Individual, config: &Config) -> bool {
-    let within = |(name, bound): (&String, &f64)| individual.objectives.get(name).is_some_and(|value| value <= bound);
+    let within =
+        |(name, bound): (&String, &f64)| individual.objectives.get(name).is_some_and(|value| value <= bound);
     individual.values(&config.objectives).is_some() && config.max.iter().all(within)
 }
 

@@ -36,7 +36,9 @@ impl Strategy for Random {
     fn propose(&self, rng: &mut ChaCha8Rng) -> Result<Option<Proposal>> {
         let (parent, start, most) = match self.inherits {
             true => match self.population.members.choose(rng) {
-                Some(member) => (Some(member.id), &*member.architecture, self.setting.config.lemonade.max_morphisms),
+                Some(member) => {
+                    (Some(member.id), &*member.architecture, self.setting.config.lemonade.max_morphisms)
+                }
                 None => return Ok(None),
             },
             false => match self.setting.initial.choose(rng) {

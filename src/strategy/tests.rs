@@ -96,7 +96,9 @@ fn a_strategy_told_generation_by_generation_is_in_the_state_of_one_told_at_once(
         let mut strategy = new(setting.clone()).unwrap();
         parts.iter().for_each(|part| strategy.tell(part).unwrap());
         let mut rng = rng::stream(7, "test", &[]);
-        (0..10).map(|_| strategy.propose(&mut rng).unwrap().unwrap().architecture.fingerprint()).collect::<Vec<_>>()
+        (0..10)
+            .map(|_| strategy.propose(&mut rng).unwrap().unwrap().architecture.fingerprint())
+            .collect::<Vec<_>>()
     };
     assert_eq!(propose(&[&all]), propose(&[&all[..2], &all[2..]]));
 }

@@ -1,44 +1,13 @@
 //! Correlation of padded planes with a list of taps: the heart of the forward pass and of the
 //! gradient of the input.
 //!
-//! Direct convolution, vectorised over neighbouring pixels, with a block of output channels held in
-//! registers: each vector of inputs is used for every channel of the block, each weight for every
-//! vector of the tile. Rows shorter than a vector are computed across their ends; the columns that
-//! fall between two rows are thrown away.
+//! Rows shorter than a vector are computed across their ends; the columns that fall between two rows are
+//! thrown away.
 
-use super::planes::Planes;
+use super::planes::{Planes, copy};
+use super::tile::{BLOCK, Job, PackedWeights, Tiles, blocks};
 use crate::parallel;
-use crate::simd::{Float, Isa, Kernel, LANES, Lanes, dispatch};
-
-/// Output channels that are computed together.
-const BLOCK: usize = 4;
-
-/// The weights of one group for one list of taps, in the order in which they are used:
-/// for every block of output channels, for every input channel, for every tap, one number a channel.
-pub(super) struct PackedWeights<T> {
-    values: Vec<T>,
-    outputs: usize,
-}
-
-impl<T: Float> PackedWeights<T> {
-    pub fn new(
-        outputs: usize,
-        channels: usize,
-        taps: usize,
-        weight: impl Fn(usize, usize, usize) -> T,
-    ) -> Self {
-        let mut values = Vec::with_capacity(outputs * channels * taps);
-        for first in (0..outputs).step_by(BLOCK) {
-            let block = first..outputs.min(first + BLOCK);
-            for channel in 0..channels {
-                for tap in 0..taps {
-                    values.extend(block.clone().map(|output| weight(output, channel, tap)));
-                }
-            }
-        }
-        Self { values, outputs }
-    }
-}
+use crate::simd::{Float, Isa, Kernel, LANES, dispatch};
 
 /// One correlation: which elements of the planes it reads and where its results go.
 pub(super) struct Pass<T> {
@@ -70,23 +39,17 @@ pub(super) struct Correlator<'a, T> {
     pub bias: Option<&'a [T]>,
 }
 
-/// Where the vectors of a tile start, in the padded planes and in the result.
-struct Tiles {
-    starts: Vec<(usize, usize)>,
-    /// Results go straight to the target, otherwise to a buffer with the row distance of the planes.
-    direct: bool,
-    /// Distance between the output channels.
-    channel: usize,
-}
-
 impl<T: Float> Correlator<'_, T> {
     /// The target of the whole batch, from its source.
     pub fn run(&self, batch: usize, source: &[T]) -> Vec<T> {
         let (from, to) = (source.len() / batch, self.groups * self.outputs * self.target.0 * self.target.1);
-        let tiles = self.tiles();
+        let (tiles, planes_len) = (self.tiles(), self.planes.len(self.channels));
         parallel::build_chunks(batch * to, to, |i, target| {
             let source = &source[i * from..(i + 1) * from];
-            dispatch(Sample { correlator: self, tiles: &tiles, source, target })
+            parallel::with_scratch(planes_len + BLOCK * tiles.channel, |scratch| {
+                let (planes, results) = scratch.split_at_mut(planes_len);
+                dispatch(Sample { correlator: self, tiles: &tiles, source, planes, results, target })
+            });
         })
     }
 
@@ -121,6 +84,9 @@ struct Sample<'a, T> {
     correlator: &'a Correlator<'a, T>,
     tiles: &'a Tiles,
     source: &'a [T],
+    /// Scratch for the padded planes and for the results of a block.
+    planes: &'a mut [T],
+    results: &'a mut [T],
     target: &'a mut [T],
 }
 
@@ -129,25 +95,21 @@ impl<T: Float> Kernel for Sample<'_, T> {
 
     #[inline(always)]
     fn run<I: Isa>(self) {
-        let Self { correlator: c, tiles, source, target } = self;
-        let (planes_len, result_len) = (c.planes.len(c.channels), BLOCK * tiles.channel);
+        let Self { correlator: c, tiles, source, planes, results, target } = self;
         if !c.covers_target() {
             target.fill(T::ZERO);
         }
-        parallel::with_scratch(planes_len + result_len, |scratch| {
-            let (planes, results) = scratch.split_at_mut(planes_len);
-            let sources = source.chunks_exact(source.len() / c.groups);
-            let targets = target.chunks_exact_mut(target.len() / c.groups);
-            for (group, (source, target)) in sources.zip(targets).enumerate() {
-                if tiles.starts.is_empty() {
-                    continue; // No element of the source is ever read.
-                }
-                c.planes.gather(source, planes);
-                for pass in &c.passes {
-                    group_pass::<I, T>(c, tiles, pass, group, planes, results, target);
-                }
+        if tiles.starts.is_empty() {
+            return; // No element of the source is ever read.
+        }
+        let sources = source.chunks_exact(source.len() / c.groups);
+        let targets = target.chunks_exact_mut(target.len() / c.groups);
+        for (group, (source, target)) in sources.zip(targets).enumerate() {
+            c.planes.gather(source, planes);
+            for pass in &c.passes {
+                group_pass::<I, T>(c, tiles, pass, group, planes, results, target);
             }
-        });
+        }
     }
 }
 
@@ -164,16 +126,23 @@ fn group_pass<I: Isa, T: Float>(
 ) {
     let weights = &pass.weights[group];
     let plane = c.target.0 * c.target.1;
-    for first in (0..weights.outputs).step_by(BLOCK) {
-        let size = BLOCK.min(weights.outputs - first);
+    for block in blocks(weights.outputs) {
+        let (first, size) = (block.start, block.len());
         let mut bias = [T::ZERO; BLOCK];
         if let Some(values) = c.bias {
             bias[..size].copy_from_slice(&values[group * c.outputs + first..][..size]);
         }
         let packed = &weights.values[first * c.channels * pass.taps.len()..];
         let target = &mut target[first * plane..(first + size) * plane];
-        let job =
-            Job { planes, channels: c.channels, channel: c.planes.channel_len(), pass, packed, bias, tiles };
+        let job = Job {
+            planes,
+            channels: c.channels,
+            channel: c.planes.channel_len(),
+            taps: &pass.taps,
+            packed,
+            bias,
+            tiles,
+        };
         if tiles.direct {
             job.block::<I>(size, target);
             continue;
@@ -212,91 +181,10 @@ fn scatter<T: Float>(c: &Correlator<'_, T>, pass: &Pass<T>, result: &[T], target
 fn copy_to_every<T: Float>(source: &[T], target: &mut [T], step: usize) {
     if step == 1 {
         let length = source.len().min(target.len());
-        target[..length].copy_from_slice(&source[..length]);
+        copy(&source[..length], &mut target[..length]);
     } else {
         for (to, from) in target.iter_mut().step_by(step).zip(source) {
             *to = *from;
-        }
-    }
-}
-
-/// The work on one block of output channels.
-struct Job<'a, T> {
-    planes: &'a [T],
-    channels: usize,
-    /// Distance between the input channels.
-    channel: usize,
-    pass: &'a Pass<T>,
-    packed: &'a [T],
-    bias: [T; BLOCK],
-    tiles: &'a Tiles,
-}
-
-impl<T: Float> Job<'_, T> {
-    /// Vectors a tile are chosen so that the accumulators nearly fill the 16 registers.
-    #[inline(always)]
-    fn block<I: Isa>(&self, size: usize, out: &mut [T]) {
-        let vectors = self.tiles.starts.len();
-        match size {
-            1 if vectors > 4 => self.all_tiles::<I, 1, 8>(out),
-            1 => self.all_tiles::<I, 1, 4>(out),
-            2 if vectors > 3 => self.all_tiles::<I, 2, 6>(out),
-            2 => self.all_tiles::<I, 2, 3>(out),
-            3 if vectors > 2 => self.all_tiles::<I, 3, 4>(out),
-            3 => self.all_tiles::<I, 3, 2>(out),
-            _ if vectors == 2 => self.all_tiles::<I, 4, 2>(out),
-            _ => self.all_tiles::<I, 4, 3>(out),
-        }
-    }
-
-    #[inline(always)]
-    fn all_tiles<I: Isa, const CHANNELS: usize, const VECTORS: usize>(&self, out: &mut [T]) {
-        let starts = &self.tiles.starts;
-        let taps = &self.pass.taps;
-        let reach = taps.iter().max().unwrap_or(&0) + starts.iter().map(|s| s.0).max().unwrap_or(0);
-        // The bounds of all reads and writes below, once a block instead of once a vector.
-        assert!((self.channels - 1) * self.channel + reach + LANES <= self.planes.len());
-        assert!(self.packed.len() >= self.channels * taps.len() * CHANNELS);
-        let last = starts.iter().map(|s| s.1).max().unwrap_or(0);
-        assert!((CHANNELS - 1) * self.tiles.channel + last + LANES <= out.len());
-        for first in (0..starts.len()).step_by(VECTORS) {
-            // A tile that is not full repeats its last vector.
-            let tile: [_; VECTORS] = std::array::from_fn(|v| starts[(first + v).min(starts.len() - 1)]);
-            // SAFETY: the assertions above.
-            unsafe { self.tile::<I, CHANNELS, VECTORS>(tile, out) };
-        }
-    }
-
-    /// # Safety
-    /// Every read of the planes and the weights and every write of `out` must be in bounds.
-    #[inline(always)]
-    unsafe fn tile<I: Isa, const CHANNELS: usize, const VECTORS: usize>(
-        &self,
-        tile: [(usize, usize); VECTORS],
-        out: &mut [T],
-    ) {
-        let mut sums: [[Lanes<T>; VECTORS]; CHANNELS] =
-            std::array::from_fn(|c| [Lanes::splat(self.bias[c]); VECTORS]);
-        let mut weight = self.packed.as_ptr();
-        for channel in 0..self.channels {
-            for &tap in &self.pass.taps {
-                unsafe {
-                    let at = self.planes.as_ptr().add(channel * self.channel + tap);
-                    let pixels: [_; VECTORS] = std::array::from_fn(|v| Lanes::load(at.add(tile[v].0)));
-                    for (c, sums) in sums.iter_mut().enumerate() {
-                        let w = Lanes::splat(*weight.add(c));
-                        for (sum, pixel) in sums.iter_mut().zip(pixels) {
-                            *sum = pixel.mul_add::<I>(w, *sum);
-                        }
-                    }
-                    weight = weight.add(CHANNELS);
-                }
-            }
-        }
-        for (c, sums) in sums.iter().enumerate() {
-            for (sum, start) in sums.iter().zip(tile) {
-                unsafe { sum.store(out.as_mut_ptr().add(c * self.tiles.channel + start.1)) };
-            }
         }
     }
 }

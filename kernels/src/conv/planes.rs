@@ -32,7 +32,7 @@ impl Planes {
     /// would compete for the same few lines of the cache.
     pub fn channel_len(&self) -> usize {
         let vectors = (self.windows.len() * self.window_len()).div_ceil(LANES);
-        (vectors + usize::from(vectors % 16 == 0)) * LANES
+        (vectors + usize::from(vectors.is_multiple_of(16))) * LANES
     }
 
     /// Room for `channels`, and for a vector that starts at the last element.
@@ -61,14 +61,13 @@ impl Planes {
     fn gather_window<T: Float>(&self, window: &Window, source: &[T], plane: &mut [T]) {
         let (h, w) = self.source;
         let (first, end) = inside(w, window.column, window.column_step, self.columns);
+        // Zeros everywhere first: cheaper than a call for the few at the ends of every row.
+        plane.fill(T::ZERO);
         for (r, target) in plane.chunks_exact_mut(self.columns).enumerate() {
             let row = window.row + (r * window.row_step) as isize;
             if row < 0 || row >= h as isize || first == end {
-                target.fill(T::ZERO);
                 continue;
             }
-            target[..first].fill(T::ZERO);
-            target[end..].fill(T::ZERO);
             let column = (window.column + (first * window.column_step) as isize) as usize;
             let source = &source[row as usize * w + column..(row as usize + 1) * w];
             copy_every(source, window.column_step, &mut target[first..end]);
@@ -88,9 +87,40 @@ fn inside(size: usize, start: isize, step: usize, count: usize) -> (usize, usize
 #[inline(always)]
 fn copy_every<T: Float>(source: &[T], step: usize, target: &mut [T]) {
     if step == 1 {
-        target.copy_from_slice(&source[..target.len()]);
+        copy(&source[..target.len()], target);
     } else {
         for (to, from) in target.iter_mut().zip(source.iter().step_by(step)) {
+            *to = *from;
+        }
+    }
+}
+
+/// `copy_from_slice` for short rows, where calling a function costs more than copying.
+#[inline(always)]
+pub(super) fn copy<T: Float>(source: &[T], target: &mut [T]) {
+    let length = target.len();
+    assert_eq!(source.len(), length);
+    if length > 8 * LANES {
+        target.copy_from_slice(source);
+    } else if length >= LANES {
+        copy_overlapping::<T, LANES>(source, target);
+    } else if length >= 4 {
+        copy_overlapping::<T, 4>(source, target);
+    } else if length >= 2 {
+        copy_overlapping::<T, 2>(source, target);
+    } else if length == 1 {
+        target[0] = source[0];
+    }
+}
+
+/// Copies pieces of `N` values; the last one overlaps the one before.
+#[inline(always)]
+fn copy_overlapping<T: Float, const N: usize>(source: &[T], target: &mut [T]) {
+    let length = target.len();
+    for piece in 0..length.div_ceil(N) {
+        let at = (piece * N).min(length - N);
+        if let (Some(from), Some(to)) = (source[at..].first_chunk::<N>(), target[at..].first_chunk_mut::<N>())
+        {
             *to = *from;
         }
     }

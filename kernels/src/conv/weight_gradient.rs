@@ -4,6 +4,10 @@
 //! have the same distance between rows and `dy` is zero between them, so `p` simply runs from the first
 //! pixel to the last, a vector at a time. A tile keeps the products of a few output channels with a few
 //! (channel, tap) pairs in registers over several samples, and adds up the lanes once at the end.
+//!
+//! Zero times infinity is NaN: an infinite or NaN input spreads to all taps of its channel, and
+//! sometimes to those of the next.
+#![allow(clippy::needless_range_loop)] // Counted loops are what the compiler unrolls into registers.
 
 use super::geometry::Geometry;
 use super::planes::{Planes, Window};
@@ -13,11 +17,12 @@ use std::ops::Range;
 
 /// Most partial gradients: the batch is cut at places that depend on its size alone, so that the sum
 /// has the same bits for any number of threads.
-const CHUNKS: usize = 16;
+const CHUNKS: usize = 8;
 /// Fewest samples of a chunk, so that small batches are not all bookkeeping.
 const CHUNK_SAMPLES: usize = 4;
-/// Bytes of padded planes that are worked on together: they should stay in the second-level cache.
-const CACHE_BYTES: usize = 256 * 1024;
+/// Bytes of padded planes that are worked on together. More means fewer sums over lanes, and reading a
+/// part of the planes from the third-level cache costs less than those.
+const CACHE_BYTES: usize = 1024 * 1024;
 
 /// Gradients of one convolution's weights.
 pub(super) struct WeightGradient<'a, T> {
@@ -51,7 +56,13 @@ impl<'a, T: Float> WeightGradient<'a, T> {
         let size = g.batch.div_ceil(CHUNKS).max(CHUNK_SAMPLES);
         let partials = parallel::map(g.batch.div_ceil(size), |i| {
             let samples = i * size..g.batch.min((i + 1) * size);
-            dispatch(Chunk { job: self, samples })
+            let together = self.together().min(samples.len());
+            let x_len = self.x_planes.len(g.channels);
+            let dy_len = self.dy_planes.len(g.outputs);
+            parallel::with_scratch(together * (x_len + dy_len), |scratch| {
+                let (xs, dys) = scratch.split_at_mut(together * x_len);
+                dispatch(Chunk { job: self, samples, together, xs, dys })
+            })
         });
         sum(partials)
     }
@@ -78,6 +89,10 @@ pub(super) fn sum<T: Float>(partials: Vec<Vec<T>>) -> Vec<T> {
 struct Chunk<'a, T> {
     job: &'a WeightGradient<'a, T>,
     samples: Range<usize>,
+    /// Samples whose planes are in the scratch at the same time.
+    together: usize,
+    xs: &'a mut [T],
+    dys: &'a mut [T],
 }
 
 impl<T: Float> Kernel for Chunk<'_, T> {
@@ -85,23 +100,16 @@ impl<T: Float> Kernel for Chunk<'_, T> {
 
     #[inline(always)]
     fn run<I: Isa>(self) -> Vec<T> {
-        let job = self.job;
-        let g = job.geometry;
-        let together = job.together().min(self.samples.len());
-        let (x_len, dy_len) = (job.x_planes.len(g.channels), job.dy_planes.len(g.outputs));
-        let per_group = g.outputs * job.offsets.len();
-        let mut gradient = vec![T::ZERO; g.groups * per_group];
-        parallel::with_scratch(together * (x_len + dy_len), |scratch| {
-            let (xs, dys) = scratch.split_at_mut(together * x_len);
-            for first in self.samples.clone().step_by(together) {
-                let samples = first..self.samples.end.min(first + together);
-                for (group, gradient) in gradient.chunks_exact_mut(per_group).enumerate() {
-                    gather_group(job, samples.clone(), group, xs, dys);
-                    let planes = GroupPlanes { job, samples: samples.len(), xs, dys, x_len, dy_len };
-                    planes.add_to::<I>(gradient);
-                }
+        let Self { job, samples, together, xs, dys } = self;
+        let per_group = job.geometry.outputs * job.offsets.len();
+        let mut gradient = vec![T::ZERO; job.geometry.groups * per_group];
+        for first in samples.clone().step_by(together) {
+            let samples = first..samples.end.min(first + together);
+            for (group, gradient) in gradient.chunks_exact_mut(per_group).enumerate() {
+                gather_group(job, samples.clone(), group, xs, dys);
+                GroupPlanes { job, samples: samples.len(), xs, dys }.add_to::<I>(gradient);
             }
-        });
+        }
         gradient
     }
 }
@@ -131,8 +139,6 @@ struct GroupPlanes<'a, T> {
     samples: usize,
     xs: &'a [T],
     dys: &'a [T],
-    x_len: usize,
-    dy_len: usize,
 }
 
 impl<T: Float> GroupPlanes<'_, T> {
@@ -158,13 +164,17 @@ impl<T: Float> GroupPlanes<'_, T> {
         let channel = self.job.dy_planes.channel_len();
         let reach = offsets.iter().max().unwrap_or(&0);
         let length = self.length();
+        let (x_len, dy_len) = self.sample_lens();
         // The bounds of all reads in `tile`.
-        assert!((self.samples - 1) * self.x_len + reach + length <= self.xs.len());
-        let last = (self.samples - 1) * self.dy_len + (output + OUTPUTS - 1) * channel;
+        assert!((self.samples - 1) * x_len + reach + length <= self.xs.len());
+        let last = (self.samples - 1) * dy_len + (output + OUTPUTS - 1) * channel;
         assert!(last + length <= self.dys.len());
         for first in (0..offsets.len()).step_by(PAIRS) {
             // A tile that is not full repeats the last pair.
-            let pairs: [_; PAIRS] = std::array::from_fn(|p| offsets[(first + p).min(offsets.len() - 1)]);
+            let mut pairs = [0; PAIRS];
+            for p in 0..PAIRS {
+                pairs[p] = offsets[(first + p).min(offsets.len() - 1)];
+            }
             // SAFETY: the assertions above.
             let sums: [[T; PAIRS]; OUTPUTS] = unsafe { self.tile::<I, OUTPUTS, PAIRS>(output, pairs) };
             for (o, sums) in sums.iter().enumerate() {
@@ -174,7 +184,15 @@ impl<T: Float> GroupPlanes<'_, T> {
         }
     }
 
+    /// Distances between the samples in the scratch.
+    #[inline(always)]
+    fn sample_lens(&self) -> (usize, usize) {
+        let g = self.job.geometry;
+        (self.job.x_planes.len(g.channels), self.job.dy_planes.len(g.outputs))
+    }
+
     /// From the first pixel to the last, in whole vectors.
+    #[inline(always)]
     fn length(&self) -> usize {
         let g = self.job.geometry;
         let pixels = (g.height.output - 1) * self.job.dy_planes.columns + g.width.output;
@@ -191,24 +209,32 @@ impl<T: Float> GroupPlanes<'_, T> {
     ) -> [[T; PAIRS]; OUTPUTS] {
         let channel = self.job.dy_planes.channel_len();
         let length = self.length();
+        let (x_len, dy_len) = self.sample_lens();
         let mut sums = [[Lanes::ZERO; PAIRS]; OUTPUTS];
         for sample in 0..self.samples {
-            let (x, dy) = unsafe {
-                let x = self.xs.as_ptr().add(sample * self.x_len);
-                (x, self.dys.as_ptr().add(sample * self.dy_len + output * channel))
-            };
+            let x = unsafe { self.xs.as_ptr().add(sample * x_len) };
+            let dy = unsafe { self.dys.as_ptr().add(sample * dy_len + output * channel) };
             for pixel in (0..length).step_by(LANES) {
                 unsafe {
-                    let xs: [_; PAIRS] = std::array::from_fn(|p| Lanes::load(x.add(pairs[p] + pixel)));
-                    for (o, sums) in sums.iter_mut().enumerate() {
+                    let mut xs = [Lanes::ZERO; PAIRS];
+                    for p in 0..PAIRS {
+                        xs[p] = Lanes::load(x.add(pairs[p] + pixel));
+                    }
+                    for o in 0..OUTPUTS {
                         let d = Lanes::load(dy.add(o * channel + pixel));
-                        for (sum, x) in sums.iter_mut().zip(xs) {
-                            *sum = d.mul_add::<I>(x, *sum);
+                        for p in 0..PAIRS {
+                            sums[o][p] = d.mul_add::<I>(xs[p], sums[o][p]);
                         }
                     }
                 }
             }
         }
-        sums.map(|sums| sums.map(Lanes::sum))
+        let mut totals = [[T::ZERO; PAIRS]; OUTPUTS];
+        for o in 0..OUTPUTS {
+            for p in 0..PAIRS {
+                totals[o][p] = sums[o][p].sum();
+            }
+        }
+        totals
     }
 }

@@ -1,0 +1,85 @@
+//! Bad arguments are errors that name the operation, what it expects and what it found.
+
+use candle_convnet::*;
+use candle_core::{DType, Device, Result, Tensor};
+
+fn zeros(shape: &[usize]) -> Tensor {
+    Tensor::zeros(shape, DType::F32, &Device::Cpu).unwrap()
+}
+
+fn fails(result: Result<Tensor>, parts: &[&str]) {
+    let message = result.expect_err("an error").to_string();
+    for part in parts {
+        assert!(message.contains(part), "{part:?} is not in {message:?}");
+    }
+}
+
+#[test]
+fn convolution() {
+    let cfg = Conv2dConfig::default();
+    let conv = |x: &[usize], w: &[usize], cfg: &Conv2dConfig| conv2d(&zeros(x), &zeros(w), None, cfg);
+    fails(
+        conv(&[3, 5, 5], &[2, 3, 3, 3], &cfg),
+        &["conv2d", "[batch, channels, height, width]", "[3, 5, 5]"],
+    );
+    fails(conv(&[0, 3, 5, 5], &[2, 3, 3, 3], &cfg), &["conv2d", "no size zero", "[0, 3, 5, 5]"]);
+    fails(conv(&[1, 3, 5, 5], &[2, 4, 3, 3], &cfg), &["conv2d", "3 / 1 input channels", "[2, 4, 3, 3]"]);
+    fails(conv(&[1, 3, 5, 5], &[2, 3, 7, 3], &cfg), &["conv2d", "padded input (5x5", "found 7x3"]);
+    let grouped = Conv2dConfig { groups: 2, ..cfg };
+    fails(conv(&[1, 3, 5, 5], &[2, 3, 3, 3], &grouped), &["conv2d", "divisible by 2 groups", "3 in, 2 out"]);
+    for bad in [
+        Conv2dConfig { groups: 0, ..cfg },
+        Conv2dConfig { stride: (0, 1), ..cfg },
+        Conv2dConfig { dilation: (1, 0), ..cfg },
+    ] {
+        fails(conv(&[1, 3, 5, 5], &[2, 3, 3, 3], &bad), &["conv2d", "at least 1"]);
+    }
+    let (x, w) = (zeros(&[1, 3, 5, 5]), zeros(&[2, 3, 3, 3]));
+    fails(conv2d(&x, &w, Some(&zeros(&[3])), &cfg), &["conv2d", "bias of shape [2]", "[3]"]);
+    let double = w.to_dtype(DType::F64).unwrap();
+    fails(conv2d(&x, &double, None, &cfg), &["conv2d", "weight of dtype f32", "f64"]);
+    let half = x.to_dtype(DType::F16).unwrap();
+    fails(conv2d(&half, &w, None, &cfg), &["conv2d", "f32 or f64", "f16"]);
+}
+
+#[test]
+fn pooling() {
+    let pool = |kernel, stride, padding| {
+        let cfg = Pool2dConfig { kernel: (kernel, 1), stride: (stride, 1), padding: (padding, 0) };
+        max_pool2d(&zeros(&[1, 1, 3, 3]), &cfg)
+    };
+    fails(pool(4, 1, 0), &["max_pool2d", "padded input, 3 + 2 * 0", "found 4"]);
+    fails(pool(2, 1, 2), &["max_pool2d", "padding below the kernel's 2", "found 2"]);
+    fails(pool(0, 1, 0), &["max_pool2d", "at least 1", "kernel 0"]);
+    fails(pool(1, 0, 0), &["max_pool2d", "at least 1", "stride 0"]);
+    fails(global_avg_pool2d(&zeros(&[2, 3])), &["global_avg_pool2d", "[2, 3]"]);
+    let integers = Tensor::zeros((1, 1, 2, 2), DType::U8, &Device::Cpu).unwrap();
+    fails(global_avg_pool2d(&integers), &["avg_pool2d", "f32 or f64", "u8"]);
+}
+
+#[test]
+fn batch_norm() {
+    let (x, two, three) = (zeros(&[2, 3, 4, 4]), zeros(&[2]), zeros(&[3]));
+    let train =
+        |gamma: &Tensor, beta: &Tensor, eps| batch_norm_train(&x, gamma, beta, eps, true).map(|o| o.output);
+    fails(train(&two, &three, 1e-5), &["batch_norm_train", "gamma of shape [3]", "[2]"]);
+    fails(train(&three, &two, 1e-5), &["batch_norm_train", "beta of shape [3]", "[2]"]);
+    fails(train(&three, &three, -1.0), &["batch_norm_train", "eps of at least 0", "-1"]);
+    let eval = |mean, variance| batch_norm_eval(&x, &three, &three, mean, variance, 1e-5, false);
+    fails(eval(&two, &three), &["batch_norm_eval", "mean of shape [3]", "[2]"]);
+    fails(eval(&three, &two), &["batch_norm_eval", "variance of shape [3]", "[2]"]);
+    let empty = batch_norm_train(&zeros(&[0, 3, 4, 4]), &three, &three, 1e-5, false);
+    fails(empty.map(|o| o.output), &["batch_norm_train", "no size zero"]);
+}
+
+#[test]
+fn the_rest() {
+    let (x, w) = (zeros(&[2, 3]), zeros(&[4, 5]));
+    fails(linear(&x, &w, None), &["linear", "[2, 3] and [4, 5]"]);
+    fails(linear(&x, &zeros(&[4, 3]), Some(&zeros(&[3]))), &["linear", "bias of shape [4]", "[3]"]);
+    fails(cross_entropy(&x, &w), &["cross_entropy", "targets of shape [2, 3]", "[4, 5]"]);
+    fails(cross_entropy(&zeros(&[0, 3]), &zeros(&[0, 3])), &["cross_entropy", "no size zero"]);
+    fails(mix(&x, &w, &zeros(&[1])), &["mix", "b of shape [2, 3]", "[4, 5]"]);
+    fails(mix(&x, &x, &zeros(&[2])), &["mix", "lambda of shape [] or [1]", "[2]"]);
+    fails(relu(&Tensor::zeros(3, DType::U32, &Device::Cpu).unwrap()), &["relu", "f32 or f64", "u32"]);
+}

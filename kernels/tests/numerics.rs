@@ -1,0 +1,192 @@
+//! f32 against f64, candle's own convolution, other numbers of threads, NaN and infinity.
+
+mod common;
+
+use candle_convnet::*;
+use candle_core::{D, DType, Device, Result, Tensor, Var};
+use common::{Numbers, cases, distance, gradients, numbers};
+use proptest::prelude::*;
+
+const SAME: Conv2dConfig = Conv2dConfig { stride: (1, 1), padding: (1, 1), dilation: (1, 1), groups: 1 };
+const HALVE: Pool2dConfig = Pool2dConfig { kernel: (2, 2), stride: (2, 2), padding: (0, 0) };
+
+/// Output and gradients of one function in f32 against f64.
+fn check_f32(arguments: &[Tensor], f: impl Fn(&[Tensor]) -> Result<Tensor>) {
+    let single: Vec<Tensor> = arguments.iter().map(|a| a.to_dtype(DType::F32).unwrap()).collect();
+    // The same numbers: those that f32 can hold.
+    let double: Vec<Tensor> = single.iter().map(|a| a.to_dtype(DType::F64).unwrap()).collect();
+    let off = distance(&f(&single).unwrap(), &f(&double).unwrap());
+    assert!(off <= 3e-6, "output is off by {off:e}");
+    let (single, double) = (gradients(&single, &f).unwrap(), gradients(&double, &f).unwrap());
+    for (i, (single, double)) in single.iter().zip(&double).enumerate() {
+        let off = distance(single, double);
+        assert!(off <= 1e-5, "gradient {i} is off by {off:e}");
+    }
+}
+
+prop_compose! {
+    fn square_conv()(
+        (batch, channels, outputs, groups) in (1..=9usize, 1..=9usize, 1..=14usize, 1..=2usize),
+        (h, w, kernel) in (1..=20usize, 1..=20usize, 1..=5usize),
+        (stride, dilation) in (1..=3usize, 1..=2usize),
+        seed in any::<u64>(),
+    ) -> (Vec<Tensor>, Conv2dConfig) {
+        let padding = dilation * (kernel - 1) / 2 + 1;
+        let mut random = Numbers(seed);
+        let x = random.tensor(&[batch, groups * channels, h, w]);
+        let weight = random.tensor(&[groups * outputs, channels, kernel, kernel]);
+        let (stride, padding, dilation) = ((stride, stride), (padding, padding), (dilation, dilation));
+        (vec![x, weight], Conv2dConfig { stride, padding, dilation, groups })
+    }
+}
+
+proptest! {
+    #![proptest_config(cases(40))]
+
+    #[test]
+    fn convolution_is_candles((arguments, cfg) in square_conv()) {
+        let (x, weight) = (&arguments[0], &arguments[1]);
+        let expected = x.conv2d(weight, cfg.padding.0, cfg.stride.0, cfg.dilation.0, cfg.groups).unwrap();
+        prop_assert!(distance(&conv2d(x, weight, None, &cfg).unwrap(), &expected) <= 1e-12);
+    }
+
+    #[test]
+    fn convolution_in_f32((arguments, cfg) in square_conv()) {
+        check_f32(&arguments, |a| conv2d(&a[0], &a[1], None, &cfg));
+    }
+
+    #[test]
+    fn batch_norm_in_f32(
+        (batch, channels, h, w) in (1..=16usize, 1..=5usize, 1..=20usize, 2..=20usize),
+        offset in -10.0..10.0f64,
+        seed in any::<u64>(),
+    ) {
+        let mut random = Numbers(seed);
+        let x = (random.tensor(&[batch, channels, h, w]) + offset).unwrap();
+        let arguments = [x, random.tensor(&[channels]), random.tensor(&[channels])];
+        let plain = |a: &[Tensor]| Ok(batch_norm_train(&a[0], &a[1], &a[2], 1e-2, false)?.output);
+        check_f32(&arguments, plain);
+    }
+
+    #[test]
+    fn linear_and_loss_in_f32((batch, inputs, outputs) in (1..=70usize, 1..=70usize, 1..=12usize), seed in any::<u64>()) {
+        let mut random = Numbers(seed);
+        let arguments = [random.tensor(&[batch, inputs]), random.tensor(&[outputs, inputs])];
+        check_f32(&arguments, |a| linear(&a[0], &a[1], None));
+        let targets = softmax(&random.tensor(&[batch, outputs]));
+        check_f32(&arguments, |a| {
+            cross_entropy(&linear(&a[0], &a[1], None)?, &targets.to_dtype(a[0].dtype())?)
+        });
+    }
+}
+
+fn softmax(x: &Tensor) -> Tensor {
+    let e = x.exp().unwrap();
+    e.broadcast_div(&e.sum_keepdim(D::Minus1).unwrap()).unwrap()
+}
+
+/// Mean and variance of values with a large offset, where a one-pass formula in f32 has no digit left.
+#[test]
+fn batch_statistics_survive_an_offset() {
+    let x = ((Numbers(3).tensor(&[64, 2, 17, 19]) * 0.1).unwrap() + 1000.0).unwrap();
+    let x = x.to_dtype(DType::F32).unwrap();
+    let exact = x.to_dtype(DType::F64).unwrap().transpose(0, 1).unwrap().flatten_from(1).unwrap();
+    let mean = exact.mean(1).unwrap();
+    let variance = exact.broadcast_sub(&mean.unsqueeze(1).unwrap()).unwrap().sqr().unwrap().mean(1).unwrap();
+    let (gamma, beta) = (
+        Tensor::ones(2, DType::F32, &Device::Cpu).unwrap(),
+        Tensor::zeros(2, DType::F32, &Device::Cpu).unwrap(),
+    );
+    let found = batch_norm_train(&x, &gamma, &beta, 1e-5, false).unwrap();
+    assert!(distance(&found.mean, &mean) < 1e-7);
+    assert!(distance(&found.variance, &variance) < 1e-3);
+    assert!(!found.mean.track_op() && !found.variance.track_op());
+}
+
+/// A small network: all of it has the same bits in pools of 1, 2 and 3 threads.
+#[test]
+fn bits_do_not_depend_on_threads() {
+    let mut random = Numbers(8);
+    let shapes: [&[usize]; 8] =
+        [&[37, 3, 13, 11], &[8, 3, 3, 3], &[8], &[8], &[8, 1, 3, 3], &[10, 8], &[10], &[1]];
+    let arguments: Vec<Tensor> =
+        shapes.iter().map(|s| random.tensor(s).to_dtype(DType::F32).unwrap()).collect();
+    let network = |a: &[Tensor]| {
+        let x = conv2d(&a[0], &a[1], Some(&a[3]), &SAME)?;
+        let x = batch_norm_train(&x, &a[2], &a[3], 1e-5, true)?.output;
+        let y = conv2d(&x, &a[4], None, &Conv2dConfig { groups: 8, ..SAME })?;
+        let x = relu(&mix(&x, &y, &a[7])?)?;
+        let x = avg_pool2d(
+            &max_pool2d(&x, &HALVE)?,
+            &Pool2dConfig { kernel: (3, 3), stride: (2, 2), padding: (1, 1) },
+        )?;
+        linear(&global_avg_pool2d(&x)?.flatten_from(1)?, &a[5], Some(&a[6]))
+    };
+    let bits = |threads: usize| {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+        pool.install(|| {
+            let mut all = gradients(&arguments, network).unwrap();
+            all.push(network(&arguments).unwrap());
+            let bits =
+                |t: &Tensor| t.flatten_all().unwrap().to_vec1::<f32>().unwrap().into_iter().map(f32::to_bits);
+            all.iter().flat_map(bits).collect::<Vec<u32>>()
+        })
+    };
+    let one = bits(1);
+    assert!(one == bits(2) && one == bits(3));
+}
+
+/// NaN in: NaN out where PyTorch has one, and nowhere else.
+#[test]
+fn nan_passes_through() {
+    let nan = f32::NAN;
+    let x = Tensor::new(&[[[[nan, 1.0], [2.0, 3.0]], [[-1.0f32, 1.0], [2.0, 3.0]]]], &Device::Cpu).unwrap();
+    let found = |t: Tensor| numbers(&t);
+    let same = |found: Vec<f64>, expected: &[f64]| {
+        let equal = |(a, b): (&f64, &f64)| a == b || (a.is_nan() && b.is_nan());
+        assert!(
+            found.len() == expected.len() && found.iter().zip(expected).all(equal),
+            "{found:?} {expected:?}"
+        );
+    };
+    let n = f64::NAN;
+    same(found(relu(&x).unwrap()), &[n, 1.0, 2.0, 3.0, 0.0, 1.0, 2.0, 3.0]);
+    same(found(max_pool2d(&x, &HALVE).unwrap()), &[n, 3.0]);
+    let window = Pool2dConfig { kernel: (2, 1), stride: (1, 1), padding: (0, 0) };
+    same(found(max_pool2d(&x, &window).unwrap()), &[n, 3.0, 2.0, 3.0]);
+    same(found(avg_pool2d(&x, &HALVE).unwrap()), &[n, 1.25]);
+    let one = Tensor::ones((1, 1, 1, 1), DType::F32, &Device::Cpu).unwrap();
+    let first = x.narrow(1, 0, 1).unwrap();
+    same(found(conv2d(&first, &one, None, &Conv2dConfig::default()).unwrap()), &[n, 1.0, 2.0, 3.0]);
+    let (gamma, beta) = (
+        Tensor::ones(2, DType::F32, &Device::Cpu).unwrap(),
+        Tensor::zeros(2, DType::F32, &Device::Cpu).unwrap(),
+    );
+    let y = batch_norm_train(&x, &gamma, &beta, 1e-5, true).unwrap().output;
+    assert!(found(y.narrow(1, 0, 1).unwrap()).iter().all(|v| v.is_nan()));
+    assert!(found(y.narrow(1, 1, 1).unwrap()).iter().all(|v| v.is_finite()));
+}
+
+#[test]
+fn large_logits_do_not_overflow() {
+    let logits = Var::new(&[[1000f32, 0.0, -1000.0], [-1e30, 1e30, 0.0]], &Device::Cpu).unwrap();
+    let targets = Tensor::new(&[[0f32, 1.0, 0.0], [0.0, 1.0, 0.0]], &Device::Cpu).unwrap();
+    let loss = cross_entropy(&logits, &targets).unwrap();
+    assert_eq!(loss.to_scalar::<f32>().unwrap(), 500.0);
+    let gradients = loss.backward().unwrap();
+    assert_eq!(numbers(gradients.get(&logits).unwrap()), [0.5, -0.5, 0.0, 0.0, 0.0, 0.0]);
+}
+
+/// Infinity passes a convolution and a pooling like any other number.
+#[test]
+fn infinity_stays_where_it_is() {
+    let mut values = vec![1f32; 9 * 9];
+    values[4 * 9 + 4] = f32::INFINITY;
+    let x = Tensor::from_vec(values, (1, 1, 9, 9), &Device::Cpu).unwrap();
+    let kernel = Tensor::ones((1, 1, 3, 3), DType::F32, &Device::Cpu).unwrap();
+    let y = conv2d(&x, &kernel, None, &SAME).unwrap();
+    assert_eq!(numbers(&y).iter().filter(|v| v.is_infinite()).count(), 9);
+    assert!(numbers(&y).iter().all(|v| !v.is_nan()));
+    let y = max_pool2d(&x, &HALVE).unwrap();
+    assert_eq!(numbers(&y).iter().filter(|v| v.is_infinite()).count(), 1);
+}

@@ -1,0 +1,170 @@
+//! From a run folder to what its report shows.
+
+use std::collections::BTreeSet;
+
+use morphisms::{Architecture, Layer};
+
+use crate::individual::Individual;
+use crate::report::{
+    FinishedView, HypervolumePoint, IndividualView, InheritanceRow, LayerKind, LayerView, ObjectiveView,
+    RunView, TestUse,
+};
+use crate::search::{Phases, decode, hypervolume, reported_front, test_errors};
+use crate::store::Store;
+use crate::{Result, objective};
+
+/// Everything that the report of a run shows.
+///
+/// # Errors
+/// If the run folder cannot be read.
+pub fn of(store: &Store) -> Result<RunView> {
+    let individuals = store.database.individuals()?;
+    let front: BTreeSet<u64> =
+        reported_front(&individuals, &store.config)?.iter().map(|member| member.id).collect();
+    let meta = |key: &str| Ok::<_, crate::Error>(store.database.meta(key)?.unwrap_or_default());
+    let tests = store.database.tests()?;
+    let tested = test_errors(&store.database)?;
+    let phases: Phases = decode(&store.database, "phases").unwrap_or_default();
+    let view = |individual: &Individual| {
+        let on_front = front.contains(&individual.id);
+        let test_error = individual.weights.as_ref().and_then(|weights| tested.get(weights));
+        individual_view(store, individual, on_front, test_error.copied())
+    };
+    Ok(RunView {
+        title: format!("paretomorph: {}", store.config.data.name),
+        dataset: meta("data")?,
+        strategy: store.config.strategy.clone(),
+        seed: store.config.seed,
+        budget: store.config.budget.to_string(),
+        started: meta("started")?,
+        state: meta("state")?,
+        seconds: phases.total,
+        phases: vec![
+            ("proposing and measuring".into(), phases.proposing),
+            ("training and validation".into(), phases.training),
+            ("testing the front".into(), phases.testing),
+        ],
+        objectives: objectives(store)?,
+        reference: decode(&store.database, "reference")?,
+        individuals: individuals.iter().map(view).collect(),
+        hypervolume: hypervolumes(store, &individuals)?,
+        finished: finished(store)?,
+        test_uses: tests
+            .into_iter()
+            .map(|row| TestUse { when: row.time, id: row.individual, error: row.error, why: row.why })
+            .collect(),
+        settings: store.config.to_toml()?,
+        versions: vec![
+            ("paretomorph".into(), meta("version")?),
+            ("run folder format".into(), crate::store::FORMAT.into()),
+            ("data digest (BLAKE3)".into(), meta("data_digest")?),
+        ],
+        machine: decode(&store.database, "machine")?,
+        inheritance: inheritance(&individuals),
+    })
+}
+
+fn objectives(store: &Store) -> Result<Vec<ObjectiveView>> {
+    let view = |name: &String| {
+        let objective = objective::named(name)?;
+        let bound = store.config.max.get(name).copied();
+        Ok(ObjectiveView { name: name.clone(), unit: objective.unit.into(), log: true, bound })
+    };
+    store.config.objectives.iter().map(view).collect()
+}
+
+fn individual_view(
+    store: &Store,
+    individual: &Individual,
+    on_front: bool,
+    test_error: Option<f64>,
+) -> IndividualView {
+    let value = |name: &String| individual.objectives.get(name).copied();
+    IndividualView {
+        id: individual.id,
+        generation: individual.generation as u32,
+        parent: individual.parent,
+        edits: individual.edits.iter().map(ToString::to_string).collect(),
+        values: store.config.objectives.iter().map(value).collect(),
+        on_front,
+        test_error,
+        seconds: individual.seconds,
+        epochs: individual.epochs,
+        outcome: if individual.weights.is_some() { "trained".into() } else { "diverged".into() },
+        layers: if on_front { layers(&individual.architecture) } else { Vec::new() },
+    }
+}
+
+/// The layers of an architecture, as they are drawn.
+pub fn layers(architecture: &Architecture) -> Vec<LayerView> {
+    let view = |node: &morphisms::Node| LayerView {
+        id: node.id.0,
+        kind: kind(&node.layer),
+        label: node.layer.to_string(),
+        shape: node.shape.to_string(),
+        params: architecture.layer_parameter_count(node),
+        inputs: node.inputs.iter().map(|input| input.0).collect(),
+    };
+    architecture.nodes().map(view).collect()
+}
+
+fn kind(layer: &Layer) -> LayerKind {
+    match layer {
+        Layer::Input => LayerKind::Input,
+        Layer::Conv(_) => LayerKind::Conv,
+        Layer::BatchNorm { .. } => LayerKind::BatchNorm,
+        Layer::Relu => LayerKind::Relu,
+        Layer::Pool { .. } => LayerKind::Pool,
+        Layer::GlobalAveragePool => LayerKind::GlobalPool,
+        Layer::Add => LayerKind::Add,
+        Layer::Mix => LayerKind::Mix,
+        Layer::Concat => LayerKind::Concat,
+        Layer::Flatten => LayerKind::Flatten,
+        Layer::Linear { .. } => LayerKind::Linear,
+    }
+}
+
+/// The hypervolume after each individual.
+fn hypervolumes(store: &Store, individuals: &[Individual]) -> Result<Vec<HypervolumePoint>> {
+    let reference: Vec<f64> = decode(&store.database, "reference")?;
+    let mut best: Vec<Individual> = Vec::new();
+    let mut points = Vec::new();
+    for (place, individual) in individuals.iter().enumerate() {
+        best.push(individual.clone());
+        best = reported_front(&best, &store.config)?.into_iter().cloned().collect();
+        let members: Vec<&Individual> = best.iter().collect();
+        let value = hypervolume(&members, &store.config, &reference)?;
+        points.push(HypervolumePoint { evaluations: place + 1, seconds: individual.committed_at, value });
+    }
+    Ok(points)
+}
+
+fn finished(store: &Store) -> Result<Vec<FinishedView>> {
+    let view = |row: crate::store::FinishedRow| FinishedView {
+        id: row.individual,
+        epochs: row.epochs,
+        from_scratch: row.from_scratch,
+        validation_error: row.validation_error,
+        test_error: row.test_error,
+        seconds: row.seconds,
+    };
+    Ok(store.database.finished()?.into_iter().map(view).collect())
+}
+
+/// What children had from their parents before any training.
+fn inheritance(individuals: &[Individual]) -> Vec<InheritanceRow> {
+    let error = |individual: &Individual| individual.objectives.get("error").copied();
+    let row = |child: &Individual| {
+        let parent = &individuals[usize::try_from(child.parent?).ok()?];
+        Some(InheritanceRow {
+            id: child.id,
+            parent: parent.id,
+            edits: child.edits_text(),
+            exact: child.edits.iter().all(crate::individual::Edit::is_exact),
+            parent_error: error(parent)?,
+            first_error: child.first_error?,
+            trained_error: error(child)?,
+        })
+    };
+    individuals.iter().filter_map(row).collect()
+}
