@@ -1,7 +1,7 @@
 //! Growth that learns: copies of a channel part once they are trained.
 
 use candle_core::{DType, Device, Tensor};
-use morphisms::{Conv, Draft, Index, LayerId, Morphism, Network, ParamKey, Role, Shape, Source, catalog};
+use morphisms::{Conv, Draft, Index, LayerId, Network, ParamKey, Role, Shape, Source, catalog};
 use paretomorph::config::{DataConfig, Recipe};
 use paretomorph::data::Dataset;
 use paretomorph::stop::Stop;

@@ -1,6 +1,7 @@
 //! Inheritance: where each parameter of a child comes from, as plain data.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 
 use candle_core::{DType, Device, Tensor};
 use serde::{Deserialize, Serialize};
@@ -383,11 +384,10 @@ fn close(
             factor::separate(&kernel, part)
         }
         Source::Statistic { layer, of, eps } => {
-            let place = (layer, eps.to_bits());
-            if !measured.contains_key(&place) {
-                measured.insert(place, measure(parent, batch, layer, eps)?);
-            }
-            let (mean, variance) = &measured[&place];
+            let (mean, variance) = match measured.entry((layer, eps.to_bits())) {
+                Entry::Occupied(known) => known.into_mut(),
+                Entry::Vacant(place) => place.insert(measure(parent, batch, layer, eps)?),
+            };
             let values: Vec<f64> = match of {
                 Statistic::Mean => mean.clone(),
                 Statistic::Variance => variance.clone(),

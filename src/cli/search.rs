@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::{ResumeArgs, SearchArgs, print, show};
-use crate::config::{Config, Names};
+use crate::config::{Config, DataConfig, Names};
 use crate::progress::{Observer, QuietObserver, for_stderr};
 use crate::search::Search;
 use crate::stop::Stop;
@@ -53,18 +53,11 @@ fn observer(quiet: bool) -> Arc<dyn Observer> {
 
 /// Defaults that suit the data, then the file, then `--set`, then the other options.
 fn configure(args: SearchArgs) -> Result<Config> {
-    let mut preset = Config::default();
-    if let Some(wanted) = &args.data {
-        let mut named = preset.data.clone();
-        data::resolve(wanted, &mut named)?;
-        let sized = Config::for_data(&named.name);
-        preset = match args.config {
-            Some(_) => preset,
-            None => sized.clone(),
-        };
-        preset.data = crate::config::DataConfig { size: sized.data.size, ..named };
-    }
-    let chosen = args.data.is_some().then(|| preset.data.clone());
+    let chosen = args.data.as_deref().map(named_data).transpose()?;
+    let preset = match (&chosen, &args.config) {
+        (Some(data), None) => Config::for_data(&data.name),
+        (None, _) | (_, Some(_)) => Config::default(),
+    };
     let mut config = preset.overlay(args.config.as_deref(), &[])?;
     if let Some(data) = chosen {
         config.data.name = data.name;
@@ -88,6 +81,13 @@ fn configure(args: SearchArgs) -> Result<Config> {
     }
     validate(&config)?;
     Ok(config)
+}
+
+/// The data set that `--data` names.
+fn named_data(wanted: &str) -> Result<DataConfig> {
+    let mut named = DataConfig::default();
+    data::resolve(wanted, &mut named)?;
+    Ok(named)
 }
 
 fn parse_bound(text: &str) -> Result<(String, f64)> {

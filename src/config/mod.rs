@@ -58,7 +58,7 @@ settings! {
         /// The data set's folder; without it each data set looks where its Debian package puts it.
         pub dir: Option<PathBuf> = None,
         /// Share of the training set that is held out for validation, stratified by class.
-        pub validation: f64 = 0.2,
+        pub validation: f64 = 0.3,
         /// Training images used at most (stratified, by seed), before the validation split; 0: all.
         pub limit: usize = 0,
         /// Height and width that images are resized to (area average); 0: as they are.

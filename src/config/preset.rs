@@ -8,16 +8,25 @@ impl Config {
     /// Mirror images, shifts and blanks help on photographs and harm digits, so augmentation follows the data.
     pub fn for_data(name: &str) -> Self {
         let recipe = Recipe::default();
-        let (name, dir, size, recipe) = match name {
-            "digits" => (name, None, 0, recipe),
-            "mnist" => (name, None, 0, Recipe { crop: 2, ..recipe }),
-            "fashion-mnist" => (name, None, 0, Recipe { flip: true, crop: 2, ..recipe }),
-            "cifar10" => (name, None, 0, Recipe { flip: true, crop: 4, cutout: 8, mixup: 0.2, ..recipe }),
+        // Digits are so few that a tenth of them would hardly tell two networks apart.
+        let held_out = |share| DataConfig { validation: share, ..DataConfig::default() };
+        let (name, data, recipe) = match name {
+            "digits" => (name, DataConfig::default(), recipe),
+            "mnist" | "idx" => (name, held_out(0.1), Recipe { crop: 2, ..recipe }),
+            "fashion-mnist" => (name, held_out(0.1), Recipe { flip: true, crop: 2, ..recipe }),
+            "cifar10" => {
+                (name, held_out(0.1), Recipe { flip: true, crop: 4, cutout: 8, mixup: 0.2, ..recipe })
+            }
             // Without a common size a folder of photographs could not be batched at all.
-            "images" => (name, None, 32, Recipe { flip: true, crop: 4, ..recipe }),
-            folder => ("images", Some(folder.into()), 32, Recipe { flip: true, crop: 4, ..recipe }),
+            "images" => {
+                (name, DataConfig { size: 32, ..held_out(0.2) }, Recipe { flip: true, crop: 4, ..recipe })
+            }
+            folder => {
+                let data = DataConfig { dir: Some(folder.into()), size: 32, ..held_out(0.2) };
+                ("images", data, Recipe { flip: true, crop: 4, ..recipe })
+            }
         };
-        let data = DataConfig { name: name.into(), dir, size, ..DataConfig::default() };
+        let data = DataConfig { name: name.into(), ..data };
         Self { data, recipe, ..Self::default() }
     }
 }

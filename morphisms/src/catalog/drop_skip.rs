@@ -150,12 +150,12 @@ fn readers(
 /// Takes channels from a depthwise convolution; other layers know theirs from their input.
 fn narrow(architecture: &Architecture, draft: &mut Draft, id: LayerId, lost: usize) {
     let channels = architecture.input_shape(architecture.node(id)).channels();
-    if let Some(Layer::Conv(conv)) = draft.layer_mut(id) {
-        if conv.is_depthwise(channels) {
-            let multiplier = conv.out_channels / channels;
-            conv.groups -= lost / multiplier;
-            conv.out_channels -= lost;
-        }
+    if let Some(Layer::Conv(conv)) = draft.layer_mut(id)
+        && conv.is_depthwise(channels)
+    {
+        let multiplier = conv.out_channels / channels;
+        conv.groups -= lost / multiplier;
+        conv.out_channels -= lost;
     }
 }
 

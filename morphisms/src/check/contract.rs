@@ -99,13 +99,14 @@ pub enum Violation {
 ///
 /// # Errors
 /// The first broken promise.
-pub fn contract(morphism: &dyn Morphism, networks: &[Network]) -> std::result::Result<(), ContractError> {
+pub fn contract(
+    morphism: &dyn Morphism,
+    networks: &[Network],
+) -> std::result::Result<(), Box<ContractError>> {
     for (network, parent) in networks.iter().enumerate() {
-        let failed = |site: Option<&Site>, violation| ContractError {
-            morphism: morphism.name().into(),
-            network,
-            site: site.cloned(),
-            violation,
+        let failed = |site: Option<&Site>, violation| {
+            let (morphism, site) = (morphism.name().into(), site.cloned());
+            Box::new(ContractError { morphism, network, site, violation })
         };
         let sites = morphism.sites(parent.architecture());
         check_sites(morphism, parent.architecture(), &sites).map_err(|violation| failed(None, violation))?;

@@ -43,8 +43,9 @@ pub struct Starved {
 /// `images` is `[batch, channels, height, width]`, `targets` `[batch, classes]`, rows summing to 1. The verdict says
 /// something about the morphism where the parent [`is_fully_alive`] on this batch. Exempt are:
 ///
-/// - units that are not active before each step: behind their batch norm and ReLU, and where a kernel that reads them
-///   looks, they are 0 on the whole batch, as is what kernel taps see that only ever meet padding;
+/// - units that are shut: something reaches them, but behind their batch norm and ReLU, or where a kernel that reads
+///   them looks, they are 0 on the whole batch before one of the steps, as is what kernel taps see that only ever meet
+///   padding;
 /// - biases and shifts of batch norms with a batch norm somewhere behind them, which may remove them;
 /// - the factor of a mix of two tensors that are equal on the batch.
 ///
@@ -62,16 +63,16 @@ pub fn liveness(
     };
     let trial = Trial::run(child, images, targets, 2)?;
     let keys = child.weights().iter().filter(|(key, tensor)| new(*key, tensor)).map(|(key, _)| key);
-    trial.starved(keys)
+    trial.starved(keys, false)
 }
 
-/// Whether every active unit of every layer receives a gradient in the first step, in the sense of [`liveness`].
+/// Whether every unit of every layer is active and receives a gradient in the first step, in the sense of [`liveness`].
 ///
 /// # Errors
 /// As [`liveness`].
 pub fn is_fully_alive(network: &Network, images: &Tensor, targets: &Tensor) -> Result<bool> {
     let trial = Trial::run(network, images, targets, 1)?;
-    Ok(trial.starved(network.weights().iter().map(|(key, _)| key))?.is_empty())
+    Ok(trial.starved(network.weights().iter().map(|(key, _)| key), true)?.is_empty())
 }
 
 /// A few steps of gradient descent, every tensor with a learning rate of its own.
@@ -111,15 +112,16 @@ impl<'a> Trial<'a> {
         }
     }
 
-    /// A unit is a slice of all parameters of its block; the best of them counts.
-    fn starved(&self, keys: impl Iterator<Item = ParamKey>) -> Result<Vec<Starved>> {
+    /// A unit is a slice of all parameters of its block; the best of them counts. Units that are shut are judged only if
+    /// `shut_too`.
+    fn starved(&self, keys: impl Iterator<Item = ParamKey>, shut_too: bool) -> Result<Vec<Starved>> {
         let mut units: BTreeMap<(LayerId, usize, usize), f64> = BTreeMap::new();
         for key in keys.filter(|key| key.role.is_trained() && !self.is_exempt(*key)) {
             let rank = self.network.weights().get(key)?.rank();
             for axis in 0..rank.min(2) {
                 let active = self.activity(key, axis)?;
                 let slices = self.relative(key, axis)?.into_iter().enumerate();
-                for (unit, relative) in slices.filter(|(unit, _)| active[*unit]) {
+                for (unit, relative) in slices.filter(|(unit, _)| shut_too || active[*unit]) {
                     let layer = start_of_block(self.network.architecture(), key.layer);
                     let best = units.entry((layer, axis, unit)).or_default();
                     *best = best.max(relative);
@@ -159,7 +161,7 @@ impl<'a> Trial<'a> {
         Ok(units)
     }
 
-    /// Whether each unit is active on the batch, before every step.
+    /// Whether each unit is active on the batch, before every step, or nothing reaches it at all.
     fn activity(&self, key: ParamKey, axis: usize) -> Result<Vec<bool>> {
         let mut active = vec![true; self.network.weights().get(key)?.dim(axis)?];
         for weights in &self.weights {
@@ -177,7 +179,12 @@ impl<'a> Trial<'a> {
             return Ok(vec![largest(&(a - b)?)? > 0.0]);
         }
         match axis {
-            0 => channel_activity(&self.output(weights, end_of_block(architecture, key.layer))?),
+            0 => {
+                // What nothing reaches is not shut: it is judged, and found starved.
+                let reached = channel_activity(&self.output(weights, key.layer)?)?;
+                let open = channel_activity(&self.output(weights, end_of_block(architecture, key.layer))?)?;
+                Ok(reached.into_iter().zip(open).map(|(reached, open)| open || !reached).collect())
+            }
             _ => {
                 let read = channel_activity(&seen(&node.layer, &self.output(weights, node.inputs[0])?)?)?;
                 // A grouped kernel lists the channels of one block.

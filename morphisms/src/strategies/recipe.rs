@@ -243,7 +243,7 @@ impl Building {
         let channels = self.placed[input].shape.channels();
         let (out, groups) = match block.groups {
             Groups::Dense => (block.out, 1),
-            Groups::Grouped(groups) if channels % groups == 0 => {
+            Groups::Grouped(groups) if channels.is_multiple_of(groups) => {
                 (block.out.div_ceil(groups) * groups, groups)
             }
             Groups::Grouped(_) => (block.out, 1),

@@ -18,7 +18,7 @@ pub fn cases(count: u32) -> ProptestConfig {
         wanted.rng_seed = RngSeed::Fixed(2019);
     }
     let cases = (u64::from(count) * u64::from(wanted.cases)).div_ceil(256) as u32;
-    ProptestConfig { cases, max_shrink_iters: 2_000, ..wanted }
+    ProptestConfig { cases, max_shrink_iters: wanted.max_shrink_iters.min(2_000), ..wanted }
 }
 
 /// The morphisms that promise this.

@@ -1,10 +1,10 @@
 //! What is the same architecture, and what survives being written down.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use candle_core::{DType, Device};
 use morphisms::strategies::{Limits, any_architecture, any_network};
-use morphisms::{Architecture, Conv, Draft, Fingerprint, Layer, LayerId, Shape, Weights};
+use morphisms::{Architecture, Conv, Draft, Fingerprint, Layer, LayerId, PoolKind, Shape, Weights, Window};
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 use proptest::test_runner::TestRunner;
@@ -160,6 +160,63 @@ fn sum_of_two(twice: bool) -> Architecture {
 #[test]
 fn a_tensor_added_to_itself_is_not_the_sum_of_two_alike() {
     assert_ne!(sum_of_two(false).fingerprint(), sum_of_two(true).fingerprint());
+}
+
+/// A 1x1 map, whatever the layer: one stride leads out of the image.
+fn only(layer: Layer) -> Fingerprint {
+    let mut draft = Draft::new(Shape::map(2, 8, 8));
+    let x = draft.push(layer, &[LayerId(0)]);
+    let flat = draft.push(Layer::Flatten, &[x]);
+    draft.set_output(flat);
+    draft.build().unwrap().fingerprint()
+}
+
+#[test]
+fn every_number_of_a_layer_counts() {
+    let window = Window { kernel: (3, 3), stride: (9, 9), padding: (0, 0) };
+    let windows = [
+        window,
+        Window { kernel: (2, 3), ..window },
+        Window { kernel: (3, 2), ..window },
+        Window { stride: (8, 9), ..window },
+        Window { stride: (9, 8), ..window },
+        Window { padding: (1, 0), ..window },
+        Window { padding: (0, 1), ..window },
+    ];
+    let conv = Conv { out_channels: 2, window, dilation: (1, 1), groups: 1, bias: false };
+    let mut layers: Vec<Layer> = windows.map(|window| Layer::Conv(Conv { window, ..conv })).to_vec();
+    layers.extend([
+        Layer::Conv(Conv { dilation: (2, 1), ..conv }),
+        Layer::Conv(Conv { dilation: (1, 2), ..conv }),
+        Layer::Conv(Conv { groups: 2, ..conv }),
+        Layer::Conv(Conv { bias: true, ..conv }),
+        Layer::Conv(Conv { out_channels: 3, ..conv }),
+        Layer::GlobalAveragePool,
+    ]);
+    for kind in [PoolKind::Max, PoolKind::Average] {
+        layers.extend(windows.map(|window| Layer::Pool { kind, window }));
+    }
+    let fingerprints: BTreeSet<Fingerprint> = layers.iter().map(|layer| only(*layer)).collect();
+    assert_eq!(fingerprints.len(), layers.len());
+}
+
+/// Two convolutions alike, the first read by a ReLU, the second by a pooling, and a batch norm of one of them. Looking back
+/// only, every layer sees the same whichever it is.
+fn sharing(first: bool) -> Architecture {
+    let mut draft = Draft::new(Shape::map(1, 4, 4));
+    let [a, b] = [0, 1].map(|_| draft.push(Layer::Conv(Conv::same(2, 3)), &[LayerId(0)]));
+    let relu = draft.push(Layer::Relu, &[a]);
+    let pool = draft.push(Layer::Pool { kind: PoolKind::Max, window: Window::same(3) }, &[b]);
+    let norm = draft.push(Layer::BATCH_NORM, &[if first { a } else { b }]);
+    let all = draft.push(Layer::Concat, &[relu, pool, norm]);
+    draft.head(all, 2);
+    draft.build().unwrap()
+}
+
+#[test]
+fn it_matters_who_else_reads_a_tensor() {
+    assert_ne!(sharing(true).fingerprint(), sharing(false).fingerprint());
+    assert!(!sharing(true).is_isomorphic(&sharing(false)));
 }
 
 /// Two convolutions alike, each read by two ReLUs, which are added in pairs: those of one convolution, or across.

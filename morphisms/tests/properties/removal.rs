@@ -80,12 +80,12 @@ proptest! {
         for morphism in ["skip_add", "skip_concat"].map(named) {
             for site in morphism.sites(parent.architecture()).iter().skip(seed as usize % 4).step_by(4) {
                 let grown = child(&parent, morphism, site, seed, None)?;
-                let merges = grown.architecture().nodes().filter(|node| {
+                let mut merges = grown.architecture().nodes().filter(|node| {
                     let before = parent.architecture().get(node.id);
                     node.inputs.last() == Some(&site.layers[0])
                         && before.is_none_or(|before| before.inputs.len() < node.inputs.len())
                 });
-                let merge = merges.last().expect("a merging layer that ends with the skip");
+                let merge = merges.next_back().expect("a merging layer that ends with the skip");
                 let back = Site::new(&[merge.id], merge.inputs.len() - 1);
                 // A concatenation that meets another merging layer cannot lose channels.
                 if drop_skip.sites(grown.architecture()).contains(&back) {
