@@ -9,7 +9,7 @@ use crate::report::{
     FinishedView, HypervolumePoint, IndividualView, InheritanceRow, LayerKind, LayerView, ObjectiveView,
     RunView, TestUse,
 };
-use crate::search::{Phases, decode, hypervolume, reported_front, test_errors};
+use crate::search::{Phases, hypervolume, reported_front, test_errors};
 use crate::store::Store;
 use crate::{Result, objective};
 
@@ -24,7 +24,7 @@ pub fn of(store: &Store) -> Result<RunView> {
     let meta = |key: &str| Ok::<_, crate::Error>(store.database.meta(key)?.unwrap_or_default());
     let tests = store.database.tests()?;
     let tested = test_errors(&store.database)?;
-    let phases: Phases = decode(&store.database, "phases").unwrap_or_default();
+    let phases: Phases = store.database.fact("phases").unwrap_or_default();
     let view = |individual: &Individual| {
         let on_front = front.contains(&individual.id);
         let test_error = individual.weights.as_ref().and_then(|weights| tested.get(weights));
@@ -45,7 +45,7 @@ pub fn of(store: &Store) -> Result<RunView> {
             ("testing the front".into(), phases.testing),
         ],
         objectives: objectives(store)?,
-        reference: decode(&store.database, "reference")?,
+        reference: store.database.fact("reference")?,
         individuals: individuals.iter().map(view).collect(),
         hypervolume: hypervolumes(store, &individuals)?,
         finished: finished(store)?,
@@ -59,7 +59,7 @@ pub fn of(store: &Store) -> Result<RunView> {
             ("run folder format".into(), crate::store::FORMAT.into()),
             ("data digest (BLAKE3)".into(), meta("data_digest")?),
         ],
-        machine: decode(&store.database, "machine")?,
+        machine: store.database.fact("machine")?,
         inheritance: inheritance(&individuals),
     })
 }
@@ -126,7 +126,7 @@ fn kind(layer: &Layer) -> LayerKind {
 
 /// The hypervolume after each individual.
 fn hypervolumes(store: &Store, individuals: &[Individual]) -> Result<Vec<HypervolumePoint>> {
-    let reference: Vec<f64> = decode(&store.database, "reference")?;
+    let reference: Vec<f64> = store.database.fact("reference")?;
     let mut best: Vec<Individual> = Vec::new();
     let mut points = Vec::new();
     for (place, individual) in individuals.iter().enumerate() {

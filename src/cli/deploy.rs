@@ -7,7 +7,7 @@ use candle_core::D;
 use super::{print, show};
 use crate::data::{Dataset, Normalisation, read_image};
 use crate::package::{Description, Package, Provenance};
-use crate::search::{decode, load_data, load_network};
+use crate::search::{load_data, load_network};
 use crate::store::{Store, TestRow};
 use crate::train::error_rate;
 use crate::{Error, Result, machine, report};
@@ -96,14 +96,14 @@ fn package(store: &Store, id: u64) -> Result<Package> {
     let individuals = store.database.individuals()?;
     let individual = show::find(store, &individuals, id)?;
     let network = load_network(store, individual)?;
-    let normalisation: Normalisation = decode(&store.database, "normalisation")?;
+    let normalisation: Normalisation = store.database.fact("normalisation")?;
     let input = individual.architecture.input();
     let (height, width) = input.spatial();
     let description = Description {
         architecture: (*individual.architecture).clone(),
         image: crate::data::ImageShape { channels: input.channels(), height, width },
         normalisation,
-        classes: decode(&store.database, "classes")?,
+        classes: store.database.fact("classes")?,
         data: store.config.data.clone(),
         data_digest: store.database.meta("data_digest")?.unwrap_or_default(),
         provenance: Provenance {

@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use super::print;
 use crate::individual::Individual;
-use crate::search::{decode, hypervolume, reported_front, test_errors};
+use crate::search::{hypervolume, reported_front, test_errors};
 use crate::store::Store;
 use crate::{Error, Result, objective, overview, report};
 
@@ -127,7 +127,7 @@ pub(super) fn front_text(store: &Store) -> Result<String> {
         row.push(Cell::new(if names.is_empty() { "-".into() } else { names.join(", ") }));
         table.add_row(row);
     }
-    let reference: Vec<f64> = decode(&store.database, "reference")?;
+    let reference: Vec<f64> = store.database.fact("reference")?;
     let volume = hypervolume(&members, &store.config, &reference)?;
     let at = store
         .config

@@ -181,6 +181,35 @@ impl Database {
         Ok(())
     }
 
+    /// A single fact about the run that is stored as JSON.
+    ///
+    /// # Errors
+    /// If there is none, or it is not of this type.
+    pub fn fact<T: DeserializeOwned>(&self, key: &str) -> Result<T> {
+        let text = self.meta(key)?.unwrap_or_default();
+        let what = || format!("`{key}` in {}", self.path.display());
+        serde_json::from_str(&text).map_err(|source| Error::Json { what: what(), source })
+    }
+
+    /// As [`Database::fact`], with the default where there is none yet.
+    ///
+    /// # Errors
+    /// If it is not of this type.
+    pub fn fact_or_default<T: DeserializeOwned + Default>(&self, key: &str) -> Result<T> {
+        match self.meta(key)? {
+            Some(_) => self.fact(key),
+            None => Ok(T::default()),
+        }
+    }
+
+    /// Sets a single fact about the run, as JSON.
+    ///
+    /// # Errors
+    /// If the database cannot be written.
+    pub fn set_fact(&self, key: &str, value: &impl Serialize) -> Result<()> {
+        self.set_meta(key, &encode(value)?)
+    }
+
     /// Every individual, by id.
     ///
     /// # Errors
@@ -428,7 +457,8 @@ impl Database {
     }
 }
 
-fn encode(value: &impl Serialize) -> Result<String> {
+/// A value as JSON, for a column or a fact.
+pub(crate) fn encode(value: &impl Serialize) -> Result<String> {
     serde_json::to_string(value)
         .map_err(|source| Error::Json { what: "a value for the database".into(), source })
 }

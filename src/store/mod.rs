@@ -17,6 +17,7 @@ mod lock;
 use std::path::{Path, PathBuf};
 
 pub use blobs::Blobs;
+pub(crate) use database::encode;
 pub use database::{Database, FinishedRow, JobRow, MeasurementRow, TestRow};
 pub use lock::Lock;
 

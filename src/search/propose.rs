@@ -1,0 +1,141 @@
+//! Planning a generation: from proposals to jobs.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use morphisms::{Architecture, Fingerprint};
+use rand_chacha::ChaCha8Rng;
+
+use super::{EndReason, Search};
+use crate::config::Config;
+use crate::executor::{Job, Start};
+use crate::individual::{CONTINUE, Edit};
+use crate::objective::{Costs, Kind};
+use crate::strategy::Candidate;
+use crate::train::Plan;
+use crate::{Error, Result, rng};
+
+/// Attempts for each wanted proposal before a search gives up.
+const ATTEMPTS: usize = 50;
+impl Search {
+    /// The jobs of a new generation, or why there are none.
+    pub(super) fn plan(&self, generation: usize) -> Result<std::result::Result<Vec<Job>, EndReason>> {
+        if generation == 0 {
+            let jobs = self.setting.initial.iter().enumerate();
+            return Ok(Ok(jobs
+                .map(|(child, architecture)| self.scratch_job(0, child, architecture))
+                .collect()));
+        }
+        let mut rng = rng::stream(self.setting.config.seed, "propose", &[generation as u64]);
+        let (candidates, attempts) = self.candidates(&mut rng)?;
+        if let Some(reason) = self.stopped() {
+            // A choice among a part of the proposals is not the one of a search that nobody stopped.
+            return Ok(Err(reason));
+        }
+        if candidates.len() < self.setting.config.lemonade.accepted.min(self.strategy.proposals()) {
+            return Ok(Err(EndReason::Exhausted { attempts, found: candidates.len() }));
+        }
+        let chosen = self.strategy.screen(&candidates, &mut rng)?;
+        let job = |(child, &place): (usize, &usize)| self.job(generation, child, &candidates[place]);
+        Ok(Ok(chosen.iter().enumerate().map(job).collect::<Result<_>>()?))
+    }
+
+    /// Proposals that are new and keep all bounds, with the number of attempts it took; fewer if asked to stop.
+    fn candidates(&self, rng: &mut ChaCha8Rng) -> Result<(Vec<Candidate>, usize)> {
+        let wanted = self.strategy.proposals();
+        let costs = Costs::new(&self.setting.config, &self.store.database);
+        let limits = self.limits();
+        let mut candidates: Vec<Candidate> = Vec::new();
+        let mut seen: BTreeSet<(Fingerprint, bool)> = BTreeSet::new();
+        for attempt in 0..ATTEMPTS.saturating_mul(wanted) {
+            if candidates.len() == wanted || self.stop.is_asked() {
+                return Ok((candidates, attempt));
+            }
+            let Some(proposal) = self.strategy.propose(rng)? else { continue };
+            let trains_on = proposal.edits.iter().any(|edit| edit.morphism == CONTINUE);
+            let fingerprint = proposal.architecture.fingerprint();
+            let known = !trains_on && self.is_known(fingerprint, &proposal.architecture);
+            if known || !seen.insert((fingerprint, trains_on)) {
+                continue;
+            }
+            if self.is_below_floor(&proposal.architecture)? {
+                continue;
+            }
+            if let Ok(costs) = costs.within(&proposal.architecture, &limits)? {
+                candidates.push(Candidate { proposal, costs });
+            }
+        }
+        Ok((candidates, ATTEMPTS.saturating_mul(wanted)))
+    }
+
+    fn is_known(&self, fingerprint: Fingerprint, architecture: &Architecture) -> bool {
+        let known = self.known.get(&fingerprint);
+        known.is_some_and(|alike| alike.iter().any(|other| other.is_isomorphic(architecture)))
+    }
+
+    /// Whether a network is smaller than every initial one in an objective that is counted. Density draws a search to
+    /// the ends of its front, and at the lower end are networks of a few dozen parameters that guess.
+    fn is_below_floor(&self, architecture: &Architecture) -> Result<bool> {
+        for name in &self.setting.cheap {
+            if let Kind::Counted(count) = crate::objective::named(name)?.kind {
+                let smallest = self.setting.initial.iter().map(count).fold(f64::INFINITY, f64::min);
+                if count(architecture) < smallest {
+                    return Ok(true);
+                }
+            }
+        }
+        Ok(false)
+    }
+
+    /// The bounds of the run and, for the cheap objectives without one, the reference point.
+    fn limits(&self) -> BTreeMap<String, f64> {
+        let reference = self.setting.config.objectives.iter().cloned().zip(self.reference.iter().copied());
+        let mut limits: BTreeMap<String, f64> = reference.collect();
+        limits.extend(self.setting.config.max.clone());
+        limits
+    }
+
+    fn scratch_job(&self, generation: usize, child: usize, architecture: &Architecture) -> Job {
+        let Config { seed, recipe, .. } = &self.setting.config;
+        let draw = rng::stream(*seed, "weights", &[generation as u64, child as u64]);
+        let plan = Plan {
+            seed: *seed,
+            name: job_name(generation, child),
+            epochs: recipe.initial_epochs,
+            distill_epochs: 0,
+            lr: recipe.initial_lr,
+        };
+        let start = Start::Scratch { seed: draw_seed(draw) };
+        Job { generation, child, architecture: architecture.clone(), start, plan }
+    }
+
+    fn job(&self, generation: usize, child: usize, candidate: &Candidate) -> Result<Job> {
+        let proposal = &candidate.proposal;
+        let Some(parent) = proposal.parent else {
+            return Ok(self.scratch_job(generation, child, &proposal.architecture));
+        };
+        let Config { seed, recipe, .. } = &self.setting.config;
+        let parent = &self.individuals[parent as usize];
+        let weights = parent.weights.clone();
+        let weights =
+            weights.ok_or_else(|| Error::Usage(format!("individual {} has no weights", parent.id)))?;
+        let exact = proposal.edits.iter().all(Edit::is_exact);
+        let distill_epochs = match exact {
+            true => 0,
+            false => (recipe.epochs as f64 * recipe.distill_share).ceil() as usize,
+        };
+        let name = job_name(generation, child);
+        let plan = Plan { seed: *seed, name, epochs: recipe.epochs, distill_epochs, lr: recipe.lr };
+        let architecture = Box::new((*parent.architecture).clone());
+        let start =
+            Start::Inherit { parent: parent.id, architecture, weights, edits: proposal.edits.clone() };
+        Ok(Job { generation, child, architecture: proposal.architecture.clone(), start, plan })
+    }
+}
+
+fn job_name(generation: usize, child: usize) -> String {
+    format!("g{generation:04}-c{child:02}")
+}
+
+fn draw_seed(mut rng: ChaCha8Rng) -> u64 {
+    rand::RngExt::random::<u64>(&mut rng) >> 1
+}
