@@ -14,7 +14,8 @@ fn evolved() -> Architecture {
     let mut rng = rng::stream(1, "bench", &[]);
     let mut architecture = space::initial(Shape::map(1, 28, 28), 10).expect("initial networks").remove(0);
     for _ in 0..12 {
-        if let Some((_, next)) = space::random_edit(&architecture, catalog::all(), &mut rng).expect("an edit") {
+        if let Some((_, next)) = space::random_edit(&architecture, catalog::all(), &mut rng).expect("an edit")
+        {
             architecture = next;
         }
     }
@@ -38,7 +39,9 @@ fn children(c: &mut Criterion) {
     for morphism in catalog::all() {
         let Some(site) = morphism.sites(parent.architecture()).into_iter().next() else { continue };
         let rewrite = morphism.rewrite(parent.architecture(), &site, 0).expect("a rewrite");
-        c.bench_function(&format!("child by {}", morphism.name()), |b| b.iter(|| parent.child(&rewrite, None)));
+        c.bench_function(&format!("child by {}", morphism.name()), |b| {
+            b.iter(|| parent.child(&rewrite, None))
+        });
     }
 }
 
@@ -48,7 +51,9 @@ fn populations(c: &mut Criterion) {
     c.bench_function("non-dominated of 1000x3", |b| b.iter(|| pareto::non_dominated(&points)));
     c.bench_function("hypervolume of 1000x3", |b| b.iter(|| pareto::hypervolume(&points, &[1.0, 1.0, 1.0])));
     let kde = Kde::fit(&points[..30]).expect("points");
-    c.bench_function("densities of 60 proposals", |b| b.iter(|| kde.inverse_density_probabilities(&points[..60])));
+    c.bench_function("densities of 60 proposals", |b| {
+        b.iter(|| kde.inverse_density_probabilities(&points[..60]))
+    });
 }
 
 criterion_group!(benches, on_paper, children, populations);

@@ -1,7 +1,6 @@
 //! Weights: the parameters of a network, as plain tensors.
 
 use std::collections::BTreeMap;
-use std::collections::HashMap;
 use std::path::Path;
 
 use candle_core::{DType, Device, Tensor};
@@ -98,7 +97,7 @@ impl Weights {
     /// # Errors
     /// [`Error::Weights`] when the bytes are not safetensors, or a name is not a parameter's.
     pub fn from_safetensors(bytes: &[u8], device: &Device) -> Result<Self> {
-        let tensors: HashMap<String, Tensor> = candle_core::safetensors::load_buffer(bytes, device)
+        let tensors = candle_core::safetensors::load_buffer(bytes, device)
             .map_err(|error| Error::Weights(format!("not a complete safetensors file: {error}")))?;
         tensors.into_iter().map(|(name, tensor)| Ok((name.parse()?, tensor))).collect()
     }

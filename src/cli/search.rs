@@ -33,7 +33,12 @@ fn run(mut search: Search) -> Result<()> {
     stop_on_ctrl_c(search.stop())?;
     let reason = search.run()?;
     let page = show::write_report(search.store())?;
-    print(&format!("\nSearch {reason}.\n{}\nReport: {}\n", show::front_text(search.store())?, page.display()))
+    print(&format!(
+        "\nSearch {}.\n{}\nReport: {}\n",
+        reason.state(),
+        show::front_text(search.store())?,
+        page.display()
+    ))
 }
 
 /// The first Ctrl-C ends the search with front and report, the second one at once.

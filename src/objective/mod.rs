@@ -68,6 +68,9 @@ pub fn cheap(config: &Config) -> Vec<&'static Objective> {
     ALL.iter().filter(|objective| objective.is_cheap() && wanted(objective.name)).collect()
 }
 
+/// The cheap objectives of an architecture, or the name and value of the first that is over its limit.
+pub type Within = std::result::Result<BTreeMap<String, f64>, (&'static str, f64)>;
+
 /// Finds the cheap objectives of architectures; what was measured once is never measured again.
 pub struct Costs<'a> {
     objectives: Vec<&'static Objective>,
@@ -89,11 +92,7 @@ impl<'a> Costs<'a> {
     ///
     /// # Errors
     /// If a measurement fails.
-    pub fn within(
-        &self,
-        architecture: &Architecture,
-        limits: &BTreeMap<String, f64>,
-    ) -> Result<std::result::Result<BTreeMap<String, f64>, (&'static str, f64)>> {
+    pub fn within(&self, architecture: &Architecture, limits: &BTreeMap<String, f64>) -> Result<Within> {
         let mut costs = BTreeMap::new();
         for objective in &self.objectives {
             let value = self.cost(objective, architecture)?;

@@ -43,13 +43,23 @@ pub enum EndReason {
     },
 }
 
+impl EndReason {
+    /// How the run stands, for its report.
+    pub fn state(&self) -> String {
+        match self {
+            Self::Interrupted => "interrupted".into(),
+            Self::Budget(_) | Self::Exhausted { .. } => format!("finished: {self}"),
+        }
+    }
+}
+
 impl fmt::Display for EndReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Budget(budget) => write!(f, "finished: the budget of {budget} is used up"),
-            Self::Interrupted => write!(f, "interrupted"),
+            Self::Budget(budget) => write!(f, "the budget of {budget} is used up"),
+            Self::Interrupted => write!(f, "it was interrupted"),
             Self::Exhausted { attempts, found } => {
-                write!(f, "finished: {attempts} proposals held only {found} new networks within the bounds")
+                write!(f, "{attempts} proposals held only {found} new networks within the bounds")
             }
         }
     }
@@ -202,7 +212,7 @@ impl Search {
         };
         self.observer.observe(&Event::SearchDone { reason: reason.to_string() });
         self.test_front()?;
-        self.store.database.set_meta("state", &reason.to_string())?;
+        self.store.database.set_meta("state", &reason.state())?;
         self.save_phases()?;
         Ok(reason)
     }

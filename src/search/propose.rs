@@ -31,7 +31,7 @@ impl Search {
             // A choice among a part of the proposals is not the one of a search that nobody stopped.
             return Ok(Err(reason));
         }
-        if candidates.len() < self.setting.config.lemonade.accepted.min(self.strategy.proposals()) {
+        if candidates.len() < self.setting.config.lemonade.accepted.min(self.strategy.wanted()) {
             return Ok(Err(EndReason::Exhausted { attempts, found: candidates.len() }));
         }
         let chosen = self.strategy.screen(&candidates, &mut rng)?;
@@ -41,7 +41,7 @@ impl Search {
 
     /// Proposals that are new and keep all bounds, with the number of attempts it took; fewer if asked to stop.
     fn candidates(&self, rng: &mut ChaCha8Rng) -> Result<(Vec<Candidate>, usize)> {
-        let wanted = self.strategy.proposals();
+        let wanted = self.strategy.wanted();
         let costs = Costs::new(&self.setting.config, &self.store.database);
         let limits = self.limits();
         let mut candidates: Vec<Candidate> = Vec::new();

@@ -29,7 +29,7 @@ impl Lemonade {
 }
 
 impl Strategy for Lemonade {
-    fn proposals(&self) -> usize {
+    fn wanted(&self) -> usize {
         self.setting.config.lemonade.proposals
     }
 

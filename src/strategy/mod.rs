@@ -42,7 +42,7 @@ pub struct Candidate {
 /// Decides which networks are trained.
 pub trait Strategy {
     /// Feasible proposals that a generation wants before it chooses among them.
-    fn proposals(&self) -> usize;
+    fn wanted(&self) -> usize;
 
     /// A proposal; none if this strategy has nothing to propose.
     ///

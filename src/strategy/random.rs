@@ -29,7 +29,7 @@ impl Random {
 }
 
 impl Strategy for Random {
-    fn proposals(&self) -> usize {
+    fn wanted(&self) -> usize {
         self.setting.config.lemonade.accepted
     }
 

@@ -41,7 +41,7 @@ fn run(strategy: &str) -> String {
         setting.initial.iter().enumerate().map(|(id, a)| individual(id as u64, a, None, &[])).collect();
     strategy.tell(&start).unwrap();
     let mut rng = rng::stream(5, "test", &[]);
-    let proposals = (0..strategy.proposals()).filter_map(|_| strategy.propose(&mut rng).unwrap());
+    let proposals = (0..strategy.wanted()).filter_map(|_| strategy.propose(&mut rng).unwrap());
     let candidates: Vec<Candidate> = proposals
         .map(|proposal| {
             let params = proposal.architecture.parameter_count() as f64;
