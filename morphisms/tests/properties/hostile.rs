@@ -70,8 +70,8 @@ fn layers_that_compute_nothing() {
     assert_refused("epsilon", |d| d["layers"][2]["eps"] = json!(-1e-5));
     assert_refused("half the kernel", |d| d["layers"][4]["window"]["padding"] = json!([2, 0]));
     assert_refused("output feature", |d| d["layers"][7]["out_features"] = json!(0));
-    assert_refused("empty", |d| d["input"] = json!({ "Map": { "channels": 0, "height": 8, "width": 8 } }));
-    assert_refused("empty", |d| d["input"] = json!({ "Map": { "channels": 1, "height": 0, "width": 8 } }));
+    assert_refused("empty", |d| d["input"] = json!([0, 8, 8]));
+    assert_refused("empty", |d| d["input"] = json!([1, 0, 8]));
 }
 
 #[test]
@@ -83,7 +83,7 @@ fn sizes_beyond_all_bounds() {
         refused(|d| d["layers"][1]["dilation"] = json!([huge, 1]));
         refused(|d| d["layers"][1]["groups"] = json!(huge));
         refused(|d| d["layers"][4]["window"]["padding"] = json!([huge, huge]));
-        refused(|d| d["input"] = json!({ "Map": { "channels": 1, "height": huge, "width": huge } }));
+        refused(|d| d["input"] = json!([1, huge, huge]));
         refused(|d| d["layers"][1]["id"] = json!(huge));
         refused(|d| d["next_id"] = json!(huge));
     }
@@ -99,7 +99,7 @@ fn fields_that_do_not_exist() {
     assert_refused("unknown field `colour`", |d| d["layers"][2]["colour"] = json!("red"));
     assert_refused("unknown field `colour`", |d| d["layers"][3]["colour"] = json!("red"));
     assert_refused("unknown field `colour`", |d| d["layers"][4]["colour"] = json!("red"));
-    assert_refused("unknown field `colour`", |d| d["input"]["Map"]["colour"] = json!("red"));
+    assert_refused("1 or 3 sizes", |d| d["input"] = json!([1, 8]));
     assert_refused("unknown variant `conw`", |d| d["layers"][1]["type"] = json!("conw"));
     assert_refused("missing field `stride`", |d| {
         d["layers"][1]["window"].as_object_mut().unwrap().remove("stride");
