@@ -26,7 +26,7 @@ fn on_paper(c: &mut Criterion) {
     let architecture = evolved();
     c.bench_function("random edit", |b| {
         let mut rng = rng::stream(2, "bench", &[]);
-        b.iter(|| space::random_edit(&architecture, catalog::all(), &mut rng));
+        b.iter(|| space::random_edit(&architecture, catalog::all(), &mut rng).expect("an edit"));
     });
     c.bench_function("fingerprint", |b| b.iter(|| architecture.fingerprint()));
     c.bench_function("parameters, multiply-adds, memory", |b| {
@@ -48,8 +48,12 @@ fn children(c: &mut Criterion) {
 fn populations(c: &mut Criterion) {
     let mut rng = rng::stream(3, "bench", &[]);
     let points: Vec<Vec<f64>> = (0..1000).map(|_| (0..3).map(|_| rng.random()).collect()).collect();
-    c.bench_function("non-dominated of 1000x3", |b| b.iter(|| pareto::non_dominated(&points)));
-    c.bench_function("hypervolume of 1000x3", |b| b.iter(|| pareto::hypervolume(&points, &[1.0, 1.0, 1.0])));
+    c.bench_function("non-dominated of 1000x3", |b| {
+        b.iter(|| pareto::non_dominated(&points).expect("finite points"))
+    });
+    c.bench_function("hypervolume of 1000x3", |b| {
+        b.iter(|| pareto::hypervolume(&points, &[1.0; 3]).expect("finite points"))
+    });
     let kde = Kde::fit(&points[..30]).expect("points");
     c.bench_function("densities of 60 proposals", |b| {
         b.iter(|| kde.inverse_density_probabilities(&points[..60]))
