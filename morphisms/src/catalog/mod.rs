@@ -1,13 +1,13 @@
 //! The catalogue: one morphism a file. A new one is added to [`all`], and the contract tests find it there.
 
-mod deepen;
-mod drop_layer;
-mod drop_skip;
-mod prune;
-mod separate;
-mod skip_add;
-mod skip_concat;
-mod widen;
+pub mod deepen;
+pub mod drop_layer;
+pub mod drop_skip;
+pub mod prune;
+pub mod separate;
+pub mod skip_add;
+pub mod skip_concat;
+pub mod widen;
 
 pub use deepen::Deepen;
 pub use drop_layer::DropLayer;
