@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -132,17 +133,25 @@ pub fn front(run: &Path) -> serde_json::Value {
     serde_json::from_str(&ok(&["front", text(run), "--json"])).unwrap()
 }
 
-/// A copy of a folder with everything in it.
+/// A copy of a folder with everything in it. What SQLite makes beside a database may vanish meanwhile: another test that
+/// reads the same run has closed it.
 pub fn copy(from: &Path, to: &Path) -> PathBuf {
     fs::create_dir_all(to).unwrap();
     for entry in fs::read_dir(from).unwrap() {
         let (path, target) = entry.map(|entry| (entry.path(), to.join(entry.file_name()))).unwrap();
         match path.is_dir() {
             true => drop(copy(&path, &target)),
-            false => drop(fs::copy(&path, &target).unwrap()),
+            false => match fs::copy(&path, &target) {
+                Err(error) if error.kind() == ErrorKind::NotFound && is_beside_database(&path) => {}
+                copied => drop(copied.unwrap()),
+            },
         }
     }
     to.to_path_buf()
+}
+
+fn is_beside_database(path: &Path) -> bool {
+    ["-wal", "-shm"].iter().any(|end| text(path).ends_with(end))
 }
 
 /// The files of a folder with their bytes. The lock and what SQLite makes beside a database are left out.
@@ -153,7 +162,7 @@ pub fn contents(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
         let name = text(&path).to_string();
         if path.is_dir() {
             files.extend(contents(&path));
-        } else if !["lock", "-wal", "-shm"].iter().any(|end| name.ends_with(end)) {
+        } else if !name.ends_with("lock") && !is_beside_database(&path) {
             files.insert(path.clone(), fs::read(&path).unwrap());
         }
     }
