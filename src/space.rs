@@ -43,20 +43,19 @@ pub fn initial(input: Shape, classes: usize) -> Result<Vec<Architecture>> {
 
 fn build(input: Shape, classes: usize, recipe: Recipe) -> Result<Architecture> {
     let mut draft = Draft::new(input);
-    let (mut size, mut x) = (input.spatial().0.min(input.spatial().1), draft.input());
-    let mut channels = input.channels();
-    for block in 0..=poolings(size) {
+    let poolings = poolings(input.spatial().0.min(input.spatial().1));
+    let (mut x, mut channels) = (draft.input(), input.channels());
+    for block in 0..=poolings {
         let width = if block == 0 { recipe.width } else { 2 * recipe.width };
         let separable = recipe.separable && block > 0;
         x = if separable {
             separable_block(&mut draft, x, channels, width)
         } else {
-            draft.conv_bn_relu(x, conv(width))
+            draft.conv_bn_relu(x, Conv::same(width, 3))
         };
         channels = width;
-        if size >= POOLED_FROM && block < MOST_POOLINGS {
+        if block < poolings {
             x = draft.max_pool(x, 2);
-            size /= 2;
         }
     }
     draft.head(x, classes);
@@ -65,10 +64,6 @@ fn build(input: Shape, classes: usize, recipe: Recipe) -> Result<Architecture> {
 
 fn poolings(size: usize) -> usize {
     (0..MOST_POOLINGS).take_while(|&done| size >> done >= POOLED_FROM).count()
-}
-
-fn conv(width: usize) -> Conv {
-    Conv::same(width, 3)
 }
 
 fn separable_block(draft: &mut Draft, x: LayerId, channels: usize, width: usize) -> LayerId {

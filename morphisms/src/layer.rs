@@ -280,8 +280,10 @@ impl Role {
 }
 
 impl Layer {
-    /// A batch norm with the usual epsilon, 1e-5.
-    pub const BATCH_NORM: Self = Self::BatchNorm { eps: 1e-5 };
+    /// The usual epsilon of a batch norm.
+    pub const EPS: f64 = 1e-5;
+    /// A batch norm with the usual epsilon.
+    pub const BATCH_NORM: Self = Self::BatchNorm { eps: Self::EPS };
 
     /// The shape of the output.
     ///

@@ -33,11 +33,14 @@ pub struct Objective {
     pub kind: Kind,
 }
 
+/// Counts something on an architecture.
+pub type Count = fn(&Architecture) -> f64;
+
 /// How an objective is found.
 #[derive(Debug, Clone, Copy)]
 pub enum Kind {
     /// Counted on the architecture.
-    Counted(fn(&Architecture) -> f64),
+    Counted(Count),
     /// Measured on the architecture, without trained weights.
     Measured(fn(&Architecture, &LatencyConfig) -> Result<MeasurementRow>),
     /// Known after training only.

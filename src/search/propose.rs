@@ -9,7 +9,7 @@ use super::{EndReason, Search};
 use crate::config::Config;
 use crate::executor::{Job, Start};
 use crate::individual::{CONTINUE, Edit};
-use crate::objective::{Costs, Kind};
+use crate::objective::{Costs, Count, Kind};
 use crate::strategy::Candidate;
 use crate::train::Plan;
 use crate::{Error, Result, rng};
@@ -43,7 +43,7 @@ impl Search {
     fn candidates(&self, rng: &mut ChaCha8Rng) -> Result<(Vec<Candidate>, usize)> {
         let wanted = self.strategy.wanted();
         let costs = Costs::new(&self.setting.config, &self.store.database);
-        let limits = self.limits();
+        let (floors, limits) = (self.floors()?, self.limits());
         let mut candidates: Vec<Candidate> = Vec::new();
         let mut seen: BTreeSet<(Fingerprint, bool)> = BTreeSet::new();
         for attempt in 0..ATTEMPTS.saturating_mul(wanted) {
@@ -57,7 +57,7 @@ impl Search {
             if known || !seen.insert((fingerprint, trains_on)) {
                 continue;
             }
-            if self.is_below_floor(&proposal.architecture)? {
+            if floors.iter().any(|(count, smallest)| count(&proposal.architecture) < *smallest) {
                 continue;
             }
             if let Ok(costs) = costs.within(&proposal.architecture, &limits)? {
@@ -72,18 +72,18 @@ impl Search {
         known.is_some_and(|alike| alike.iter().any(|other| other.is_isomorphic(architecture)))
     }
 
-    /// Whether a network is smaller than every initial one in an objective that is counted. Density draws a search to
-    /// the ends of its front, and at the lower end are networks of a few dozen parameters that guess.
-    fn is_below_floor(&self, architecture: &Architecture) -> Result<bool> {
+    /// The counted objectives, each with its smallest value among the initial networks, below which nothing is
+    /// proposed: density draws a search to the ends of its front, and at the lower end are networks of a few dozen
+    /// parameters that guess.
+    fn floors(&self) -> Result<Vec<(Count, f64)>> {
+        let mut floors = Vec::new();
         for name in &self.setting.cheap {
             if let Kind::Counted(count) = crate::objective::named(name)?.kind {
                 let smallest = self.setting.initial.iter().map(count).fold(f64::INFINITY, f64::min);
-                if count(architecture) < smallest {
-                    return Ok(true);
-                }
+                floors.push((count, smallest));
             }
         }
-        Ok(false)
+        Ok(floors)
     }
 
     /// The bounds of the run and, for the cheap objectives without one, the reference point.

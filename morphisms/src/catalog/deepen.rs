@@ -58,7 +58,7 @@ impl Morphism for Deepen {
         let child = draft.build()?;
         let mut inheritance = Inheritance::keep(architecture, &child);
         inheritance.set(conv, Role::Weight, Source::Dirac { channels, kernel: (kernel, kernel) });
-        inheritance.identity_norm(norm, relu, 1e-5);
+        inheritance.identity_norm(norm, relu, Layer::EPS);
         Ok(Rewrite { architecture: child, inheritance })
     }
 }
