@@ -14,7 +14,6 @@ pub mod progress;
 pub mod report;
 pub mod rng;
 pub mod search;
-mod sgd;
 pub mod space;
 pub mod stop;
 pub mod store;

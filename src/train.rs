@@ -1,17 +1,16 @@
-//! Training a network. The only place where weights become candle variables.
+//! Training a network. The only place where weights are written.
 
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use candle_convnet as ops;
-use candle_core::{Device, Tensor, Var};
+use candle_convnet::{self as ops, Parameter, SgdConfig, Tape, Value};
+use candle_core::{Device, Tensor};
 use morphisms::{Architecture, BatchStatistics, LayerId, Mode, Network, ParamKey, Role, Weights, forward};
 use serde::{Deserialize, Serialize};
 
 use crate::config::Recipe;
 use crate::data::{Dataset, Split, epoch_order};
 use crate::rng;
-use crate::sgd::{Sgd, cosine};
 use crate::stop::Stop;
 use crate::{Error, Result};
 
@@ -48,10 +47,9 @@ pub enum End {
 
 /// A training at the end of an epoch: enough to go on to the same bits.
 struct State {
-    variables: BTreeMap<ParamKey, Var>,
+    parameters: BTreeMap<ParamKey, Parameter>,
     /// Running statistics of batch norms.
     statistics: BTreeMap<ParamKey, Tensor>,
-    sgd: Sgd,
     epoch: usize,
 }
 
@@ -81,8 +79,8 @@ impl Trainer<'_> {
     pub fn train(&self, network: &Network, teacher: Option<&Network>) -> Result<End> {
         let architecture = network.architecture();
         let mut state = match self.checkpoint.exists() {
-            true => State::load(self.checkpoint, architecture, self.recipe)?,
-            false => State::new(network.weights(), self.recipe)?,
+            true => State::load(self.checkpoint, architecture)?,
+            false => State::new(network.weights())?,
         };
         while state.epoch < self.plan.epochs {
             let teacher = teacher.filter(|_| state.epoch < self.plan.distill_epochs);
@@ -98,7 +96,7 @@ impl Trainer<'_> {
                 state.save(self.checkpoint)?;
             }
         }
-        Ok(End::Done(Network::new(architecture.clone(), state.weights())?))
+        Ok(End::Done(Network::new(architecture.clone(), state.weights()?)?))
     }
 
     /// One pass over the training images; the mean loss, or none if asked to stop.
@@ -136,40 +134,59 @@ impl Trainer<'_> {
         (images, targets): (&Tensor, &Tensor),
         lr: f64,
     ) -> Result<f64> {
-        let pass = forward(architecture, &|key| state.lookup(key), images, Mode::Train)?;
+        let tape = Tape::new();
+        let values = state.values(&tape)?;
+        let param = |key| values.get(&key).ok_or_else(|| missing(key));
+        let pass = forward(architecture, &param, &images.clone().into(), Mode::Train)?;
         let mut loss = ops::cross_entropy(&pass.logits, targets)?;
         if let Some(teacher) = teacher {
             let t = self.recipe.distill_temperature;
             let soft = candle_nn::ops::softmax(&(teacher.logits(images)? / t)?, 1)?;
-            let distillation = (ops::cross_entropy(&(&pass.logits / t)?, &soft)? * (t * t))?;
-            loss = ((loss + distillation)? * 0.5)?;
+            let distillation = ops::cross_entropy(&ops::scale(&pass.logits, 1.0 / t)?, &soft)?;
+            loss = ops::scale(&ops::add(&loss, &ops::scale(&distillation, t * t)?)?, 0.5)?;
         }
-        let gradients = loss.backward()?;
-        state.sgd.step(&state.variables, &gradients, lr)?;
+        let mut gradients = tape.backward(&loss)?;
+        for (key, parameter) in &state.parameters {
+            let Some(gradient) = gradients.take(&values[key]) else { continue };
+            let weight_decay = if key.role.decays() { self.recipe.weight_decay } else { 0.0 };
+            let momentum = self.recipe.momentum;
+            parameter.step(&gradient, &SgdConfig { lr, momentum, weight_decay, nesterov: true })?;
+        }
         state.follow(&pass.statistics)?;
-        Ok(f64::from(loss.to_scalar::<f32>()?))
+        Ok(f64::from(loss.as_tensor().to_scalar::<f32>()?))
     }
 }
 
+fn missing(key: ParamKey) -> candle_core::Error {
+    candle_core::Error::Msg(format!("no parameter {key}"))
+}
+
+/// The learning rate of step `step` of `steps`: half a cosine from `start` to `end` (Loshchilov and Hutter, "SGDR",
+/// ICLR 2017, without restarts).
+fn cosine(start: f64, end: f64, step: usize, steps: usize) -> f64 {
+    let progress = step as f64 / steps.max(1) as f64;
+    end + 0.5 * (start - end) * (1.0 + (std::f64::consts::PI * progress).cos())
+}
+
 impl State {
-    fn new(weights: &Weights, recipe: &Recipe) -> Result<Self> {
-        let (mut variables, mut statistics) = (BTreeMap::new(), BTreeMap::new());
+    /// Copies what is trained: a parameter is written in place, and the parent shares these tensors.
+    fn new(weights: &Weights) -> Result<Self> {
+        let (mut parameters, mut statistics) = (BTreeMap::new(), BTreeMap::new());
         for (key, tensor) in weights.iter() {
             if key.role.is_trained() {
-                // A copy: a variable is written in place, and the parent shares this storage.
-                variables.insert(key, Var::from_tensor(&tensor.copy()?)?);
+                parameters.insert(key, Parameter::new(tensor)?);
             } else {
                 statistics.insert(key, tensor.clone());
             }
         }
-        let sgd = Sgd::new(recipe, &variables)?;
-        Ok(Self { variables, statistics, sgd, epoch: 0 })
+        Ok(Self { parameters, statistics, epoch: 0 })
     }
 
-    fn lookup(&self, key: ParamKey) -> candle_core::Result<&Tensor> {
-        let variable = self.variables.get(&key).map(Var::as_tensor);
-        let missing = || candle_core::Error::Msg(format!("no parameter {key}"));
-        variable.or_else(|| self.statistics.get(&key)).ok_or_else(missing)
+    /// What a forward pass reads: variables of the tape, and constants.
+    fn values(&self, tape: &Tape) -> Result<BTreeMap<ParamKey, Value>> {
+        let variables = self.parameters.iter().map(|(&key, p)| Ok((key, tape.variable(p.value()?))));
+        let constants = self.statistics.iter().map(|(&key, tensor)| Ok((key, tensor.clone().into())));
+        variables.chain(constants).collect()
     }
 
     /// Moves the running statistics towards those of a batch; the variance by its unbiased estimate.
@@ -187,24 +204,28 @@ impl State {
         Ok(())
     }
 
-    fn weights(&self) -> Weights {
-        let trained = self.variables.iter().map(|(&key, variable)| (key, variable.as_tensor().detach()));
-        trained.chain(self.statistics.iter().map(|(&key, tensor)| (key, tensor.clone()))).collect()
+    /// A copy of the weights as they are now.
+    fn weights(&self) -> Result<Weights> {
+        let trained = self.parameters.iter().map(|(&key, p)| Ok((key, p.value()?.force_contiguous()?)));
+        let others = self.statistics.iter().map(|(&key, tensor)| Ok((key, tensor.clone())));
+        trained.chain(others).collect()
     }
 
     /// Weights and momentum go into one file, under "w." and "v."; the epoch is a tensor too.
     fn save(&self, path: &Path) -> Result<()> {
-        let weights = self.weights();
+        let weights = self.weights()?;
         let mut tensors: Vec<(String, Tensor)> =
             weights.iter().map(|(key, tensor)| (format!("w.{key}"), tensor.clone())).collect();
-        tensors.extend(self.sgd.velocity.iter().map(|(key, tensor)| (format!("v.{key}"), tensor.clone())));
+        for (key, parameter) in &self.parameters {
+            tensors.push((format!("v.{key}"), parameter.velocity()?));
+        }
         tensors.push(("epoch".into(), Tensor::new(&[self.epoch as u32], &Device::Cpu)?));
         let bytes = safetensors::serialize(tensors.iter().map(|(name, tensor)| (name, tensor)), None)
             .map_err(|error| Error::Usage(format!("checkpoint: {error}")))?;
         crate::store::write_atomically(path, &bytes)
     }
 
-    fn load(path: &Path, architecture: &Architecture, recipe: &Recipe) -> Result<Self> {
+    fn load(path: &Path, architecture: &Architecture) -> Result<Self> {
         let broken = |found: String| Error::data(path, "checkpoint", "a training of this network", found);
         let bytes = std::fs::read(path).map_err(Error::io("read", path))?;
         let tensors = candle_core::safetensors::load_buffer(&bytes, &Device::Cpu)
@@ -218,11 +239,11 @@ impl State {
         };
         let weights = part("w.")?;
         weights.check(architecture)?;
-        let mut state = Self::new(&weights, recipe)?;
-        for (key, tensor) in part("v.")?.iter() {
-            state.sgd.velocity.insert(key, tensor.clone());
+        let mut state = Self { epoch, ..Self::new(&weights)? };
+        for (key, velocity) in part("v.")?.iter() {
+            state.parameters.insert(key, Parameter::with_velocity(weights.get(key)?, velocity)?);
         }
-        Ok(Self { epoch, ..state })
+        Ok(state)
     }
 }
 
@@ -238,4 +259,16 @@ pub fn error_rate(network: &Network, data: &Dataset, split: &Split) -> Result<f6
         wrong += predicted.iter().zip(labels).filter(|(a, b)| a != b).count();
     }
     Ok(wrong as f64 / split.len().max(1) as f64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_schedule_falls_from_start_to_end() {
+        assert_eq!(cosine(0.1, 0.0, 0, 10), 0.1);
+        assert!(cosine(0.1, 0.01, 10, 10) - 0.01 < 1e-15);
+        assert!((cosine(0.1, 0.0, 5, 10) - 0.05).abs() < 1e-15);
+    }
 }

@@ -1,10 +1,12 @@
 //! Activations.
 
+use crate::op::{Argument, Compute, Op, Run};
+use crate::operand::Operand;
 use crate::parallel;
 use crate::simd::{Float, Isa, Kernel, dispatch};
 use crate::tensor::{check_dtypes, values, with_float};
 use candle_core::backend::BackendStorage;
-use candle_core::{CpuStorage, CustomOp1, CustomOp2, Layout, Result, Shape, Tensor, WithDType};
+use candle_core::{CpuStorage, Result, Shape, Tensor, WithDType};
 
 const OP: &str = "relu";
 
@@ -17,9 +19,9 @@ const CHUNK: usize = 1 << 15;
 ///
 /// # Errors
 /// If `x` is neither f32 nor f64.
-pub fn relu(x: &Tensor) -> Result<Tensor> {
-    check_dtypes(OP, &[("x", x)])?;
-    x.contiguous()?.apply_op1(Relu)
+pub fn relu<V: Operand>(x: &V) -> Result<V> {
+    check_dtypes(OP, &[("x", x.tensor())])?;
+    V::apply([&x.contiguous()?], Relu)
 }
 
 /// ReLU that lets NaN through.
@@ -30,23 +32,32 @@ pub(crate) fn rectify<T: Float>(x: T) -> T {
 
 struct Relu;
 
-impl CustomOp1 for Relu {
+impl Compute<1> for Relu {
     fn name(&self) -> &'static str {
         OP
     }
 
-    fn cpu_fwd(&self, x: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
-        with_float!(OP, x.dtype(), T => {
-            let x = values::<T>(OP, x, layout)?;
+    fn cpu(&self, [x]: [Argument<CpuStorage>; 1]) -> Result<(CpuStorage, Shape)> {
+        let shape = x.1.shape().clone();
+        with_float!(OP, x.0.dtype(), T => {
+            let x = values::<T>(OP, x)?;
             let y = parallel::build_chunks(x.len(), CHUNK, |i, y| {
                 dispatch(Rectify { x: &x[i * CHUNK..][..y.len()], y })
             });
-            Ok((T::to_cpu_storage_owned(y), layout.shape().clone()))
+            Ok((T::to_cpu_storage_owned(y), shape))
         })
     }
+}
 
-    fn bwd(&self, _x: &Tensor, y: &Tensor, dy: &Tensor) -> Result<Option<Tensor>> {
-        y.apply_op2_no_bwd(&dy.contiguous()?, &ReluGradient).map(Some)
+impl Op<1> for Relu {
+    fn gradients(
+        &self,
+        _: [&Tensor; 1],
+        y: &Tensor,
+        dy: &Tensor,
+        _: [bool; 1],
+    ) -> Result<[Option<Tensor>; 1]> {
+        Ok([Some(ReluGradient.run([y, dy])?)])
     }
 }
 
@@ -67,25 +78,20 @@ impl<T: Float> Kernel for Rectify<'_, T> {
 /// (y, dy) -> dx: where the output is not positive nothing flows back.
 struct ReluGradient;
 
-impl CustomOp2 for ReluGradient {
+impl Compute<2> for ReluGradient {
     fn name(&self) -> &'static str {
         "relu-gradient"
     }
 
-    fn cpu_fwd(
-        &self,
-        y: &CpuStorage,
-        ly: &Layout,
-        dy: &CpuStorage,
-        ldy: &Layout,
-    ) -> Result<(CpuStorage, Shape)> {
-        with_float!(OP, y.dtype(), T => {
-            let (y, dy) = (values::<T>(OP, y, ly)?, values::<T>(OP, dy, ldy)?);
+    fn cpu(&self, [y, dy]: [Argument<CpuStorage>; 2]) -> Result<(CpuStorage, Shape)> {
+        let shape = y.1.shape().clone();
+        with_float!(OP, y.0.dtype(), T => {
+            let (y, dy) = (values::<T>(OP, y)?, values::<T>(OP, dy)?);
             let dx = parallel::build_chunks(y.len(), CHUNK, |i, dx| {
                 let part = i * CHUNK..i * CHUNK + dx.len();
                 dispatch(Gate { y: &y[part.clone()], dy: &dy[part], dx })
             });
-            Ok((T::to_cpu_storage_owned(dx), ly.shape().clone()))
+            Ok((T::to_cpu_storage_owned(dx), shape))
         })
     }
 }

@@ -8,10 +8,12 @@ mod planes;
 mod tile;
 mod weight_gradient;
 
-use crate::reduce::channel_sums;
+use crate::op::{Argument, Compute, Op, Run};
+use crate::operand::Operand;
+use crate::reduce::ChannelSums;
 use crate::tensor::{check_dtypes, check_shape, values, with_float};
 use candle_core::backend::BackendStorage;
-use candle_core::{CpuStorage, CustomOp2, CustomOp3, Layout, Result, Shape, Tensor, WithDType};
+use candle_core::{CpuStorage, Result, Shape, Tensor, WithDType};
 use forward::{forward, input_planes, input_taps};
 use geometry::Geometry;
 use input_gradient::input_gradient;
@@ -65,16 +67,16 @@ impl Default for Conv2dConfig {
 /// assert_eq!(y.dims(), [1, 4, 3, 4]);
 /// # Ok::<(), candle_core::Error>(())
 /// ```
-pub fn conv2d(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>, cfg: &Conv2dConfig) -> Result<Tensor> {
-    check_dtypes(OP, &[("x", x), ("weight", weight)])?;
-    let geometry = Geometry::new(OP, x, weight, cfg)?;
+pub fn conv2d<V: Operand>(x: &V, weight: &V, bias: Option<&V>, cfg: &Conv2dConfig) -> Result<V> {
+    check_dtypes(OP, &[("x", x.tensor()), ("weight", weight.tensor())])?;
+    let geometry = Geometry::new(OP, x.tensor(), weight.tensor(), cfg)?;
     let (x, weight) = (x.contiguous()?, weight.contiguous()?);
     let Some(bias) = bias else {
-        return x.apply_op2(&weight, Conv2d { geometry });
+        return V::apply([&x, &weight], Conv2d { geometry });
     };
-    check_dtypes(OP, &[("x", &x), ("bias", bias)])?;
-    check_shape(OP, "bias", bias, &[geometry.groups * geometry.outputs])?;
-    x.apply_op3(&weight, &bias.contiguous()?, Conv2d { geometry })
+    check_dtypes(OP, &[("x", x.tensor()), ("bias", bias.tensor())])?;
+    check_shape(OP, "bias", bias.tensor(), &[geometry.groups * geometry.outputs])?;
+    V::apply([&x, &weight, &bias.contiguous()?], Conv2d { geometry })
 }
 
 #[derive(Clone)]
@@ -83,112 +85,82 @@ struct Conv2d {
 }
 
 impl Conv2d {
-    fn cpu(
+    fn forward(
         &self,
-        (x, x_layout): (&CpuStorage, &Layout),
-        (weight, weight_layout): (&CpuStorage, &Layout),
-        bias: Option<(&CpuStorage, &Layout)>,
+        [x, weight]: [Argument<CpuStorage>; 2],
+        bias: Option<Argument<CpuStorage>>,
     ) -> Result<(CpuStorage, Shape)> {
-        with_float!(OP, x.dtype(), T => {
-            let x = values::<T>(OP, x, x_layout)?;
-            let weight = values::<T>(OP, weight, weight_layout)?;
-            let bias = bias.map(|(bias, layout)| values::<T>(OP, bias, layout)).transpose()?;
-            let y = forward(&self.geometry, x, weight, bias);
+        with_float!(OP, x.0.dtype(), T => {
+            let bias = bias.map(|bias| values::<T>(OP, bias)).transpose()?;
+            let y = forward(&self.geometry, values::<T>(OP, x)?, values::<T>(OP, weight)?, bias);
             Ok((T::to_cpu_storage_owned(y), Shape::from(&self.geometry.output_shape()[..])))
         })
     }
+}
 
-    /// The gradients of `x` and `weight` that somebody needs.
+impl Compute<2> for Conv2d {
+    fn name(&self) -> &'static str {
+        OP
+    }
+
+    fn cpu(&self, inputs: [Argument<CpuStorage>; 2]) -> Result<(CpuStorage, Shape)> {
+        self.forward(inputs, None)
+    }
+}
+
+impl Op<2> for Conv2d {
+    /// That of an `x` that depends on no variable (the image) is not wanted.
     fn gradients(
         &self,
-        x: &Tensor,
-        weight: &Tensor,
+        [x, weight]: [&Tensor; 2],
+        _y: &Tensor,
         dy: &Tensor,
-    ) -> Result<(Option<Tensor>, Option<Tensor>)> {
+        wanted: [bool; 2],
+    ) -> Result<[Option<Tensor>; 2]> {
         let geometry = self.geometry;
-        let dx = x.track_op().then(|| weight.apply_op2_no_bwd(dy, &InputGradientOp { geometry }));
-        let dw = weight.track_op().then(|| x.apply_op2_no_bwd(dy, &WeightGradientOp { geometry }));
-        Ok((dx.transpose()?, dw.transpose()?))
+        let dx = wanted[0].then(|| InputGradient { geometry }.run([weight, dy])).transpose()?;
+        let dw = wanted[1].then(|| WeightGradientOp { geometry }.run([x, dy])).transpose()?;
+        Ok([dx, dw])
     }
 }
 
-impl CustomOp2 for Conv2d {
+impl Compute<3> for Conv2d {
     fn name(&self) -> &'static str {
         OP
     }
 
-    fn cpu_fwd(
-        &self,
-        x: &CpuStorage,
-        lx: &Layout,
-        w: &CpuStorage,
-        lw: &Layout,
-    ) -> Result<(CpuStorage, Shape)> {
-        self.cpu((x, lx), (w, lw), None)
-    }
-
-    fn bwd(
-        &self,
-        x: &Tensor,
-        w: &Tensor,
-        _y: &Tensor,
-        dy: &Tensor,
-    ) -> Result<(Option<Tensor>, Option<Tensor>)> {
-        self.gradients(x, w, &dy.contiguous()?)
+    fn cpu(&self, [x, weight, bias]: [Argument<CpuStorage>; 3]) -> Result<(CpuStorage, Shape)> {
+        self.forward([x, weight], Some(bias))
     }
 }
 
-impl CustomOp3 for Conv2d {
-    fn name(&self) -> &'static str {
-        OP
-    }
-
-    fn cpu_fwd(
+impl Op<3> for Conv2d {
+    fn gradients(
         &self,
-        x: &CpuStorage,
-        lx: &Layout,
-        w: &CpuStorage,
-        lw: &Layout,
-        b: &CpuStorage,
-        lb: &Layout,
-    ) -> Result<(CpuStorage, Shape)> {
-        self.cpu((x, lx), (w, lw), Some((b, lb)))
-    }
-
-    fn bwd(
-        &self,
-        x: &Tensor,
-        w: &Tensor,
-        b: &Tensor,
-        _y: &Tensor,
+        [x, weight, _bias]: [&Tensor; 3],
+        y: &Tensor,
         dy: &Tensor,
-    ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
-        let dy = dy.contiguous()?;
-        let (dx, dw) = self.gradients(x, w, &dy)?;
-        let db = b.track_op().then(|| channel_sums(&dy)).transpose()?;
-        Ok((dx, dw, db))
+        wanted: [bool; 3],
+    ) -> Result<[Option<Tensor>; 3]> {
+        let [dx, dw] = Op::<2>::gradients(self, [x, weight], y, dy, [wanted[0], wanted[1]])?;
+        let db = wanted[2].then(|| ChannelSums.run([dy])).transpose()?;
+        Ok([dx, dw, db])
     }
 }
 
 /// (weight, dy) -> dx
-struct InputGradientOp {
+struct InputGradient {
     geometry: Geometry,
 }
 
-impl CustomOp2 for InputGradientOp {
+impl Compute<2> for InputGradient {
     fn name(&self) -> &'static str {
         "conv2d-input-gradient"
     }
 
-    fn cpu_fwd(
-        &self,
-        w: &CpuStorage,
-        lw: &Layout,
-        dy: &CpuStorage,
-        ldy: &Layout,
-    ) -> Result<(CpuStorage, Shape)> {
-        with_float!(OP, w.dtype(), T => {
-            let dx = input_gradient(&self.geometry, values::<T>(OP, w, lw)?, values::<T>(OP, dy, ldy)?);
+    fn cpu(&self, [weight, dy]: [Argument<CpuStorage>; 2]) -> Result<(CpuStorage, Shape)> {
+        with_float!(OP, weight.0.dtype(), T => {
+            let dx = input_gradient(&self.geometry, values::<T>(OP, weight)?, values::<T>(OP, dy)?);
             Ok((T::to_cpu_storage_owned(dx), Shape::from(&self.geometry.input_shape()[..])))
         })
     }
@@ -199,24 +171,17 @@ struct WeightGradientOp {
     geometry: Geometry,
 }
 
-impl CustomOp2 for WeightGradientOp {
+impl Compute<2> for WeightGradientOp {
     fn name(&self) -> &'static str {
         "conv2d-weight-gradient"
     }
 
-    fn cpu_fwd(
-        &self,
-        x: &CpuStorage,
-        lx: &Layout,
-        dy: &CpuStorage,
-        ldy: &Layout,
-    ) -> Result<(CpuStorage, Shape)> {
+    fn cpu(&self, [x, dy]: [Argument<CpuStorage>; 2]) -> Result<(CpuStorage, Shape)> {
         let g = &self.geometry;
-        with_float!(OP, x.dtype(), T => {
+        with_float!(OP, x.0.dtype(), T => {
             let planes = input_planes(g);
             let taps = input_taps(g, &planes);
-            let (x, dy) = (values::<T>(OP, x, lx)?, values::<T>(OP, dy, ldy)?);
-            let dw = WeightGradient::new(g, planes, &taps, x, dy).run();
+            let dw = WeightGradient::new(g, planes, &taps, values::<T>(OP, x)?, values::<T>(OP, dy)?).run();
             Ok((T::to_cpu_storage_owned(dw), Shape::from(&g.weight_shape()[..])))
         })
     }

@@ -1,10 +1,12 @@
 //! Cross entropy with soft targets.
 
+use crate::op::{Argument, Compute, Op, Run};
+use crate::operand::Operand;
 use crate::parallel;
 use crate::simd::Float;
 use crate::tensor::{check_dtypes, check_shape, mismatch, values, with_float};
 use candle_core::backend::BackendStorage;
-use candle_core::{CpuStorage, CustomOp2, Layout, Result, Shape, Tensor, WithDType};
+use candle_core::{CpuStorage, Result, Shape, Tensor, WithDType};
 
 const OP: &str = "cross_entropy";
 
@@ -16,51 +18,47 @@ const OP: &str = "cross_entropy";
 ///
 /// # Errors
 /// If shapes or number types differ, or a size is zero.
-pub fn cross_entropy(logits: &Tensor, targets: &Tensor) -> Result<Tensor> {
-    check_dtypes(OP, &[("logits", logits), ("targets", targets)])?;
-    check_shape(OP, "targets", targets, logits.dims())?;
-    match logits.dims() {
+pub fn cross_entropy<V: Operand>(logits: &V, targets: &Tensor) -> Result<V> {
+    check_dtypes(OP, &[("logits", logits.tensor()), ("targets", targets)])?;
+    check_shape(OP, "targets", targets, logits.tensor().dims())?;
+    match logits.tensor().dims() {
         &[batch, classes] if batch * classes > 0 => {}
         other => {
             let expected = "logits of shape [batch, classes], no size zero";
             return Err(mismatch(OP, expected, format!("{other:?}")));
         }
     }
-    logits.contiguous()?.apply_op2(&targets.detach().contiguous()?, CrossEntropy)
+    V::apply([&logits.contiguous()?, &V::constant(targets.contiguous()?)], CrossEntropy)
 }
 
 struct CrossEntropy;
 
-impl CustomOp2 for CrossEntropy {
+impl Compute<2> for CrossEntropy {
     fn name(&self) -> &'static str {
         OP
     }
 
-    fn cpu_fwd(
-        &self,
-        logits: &CpuStorage,
-        layout: &Layout,
-        targets: &CpuStorage,
-        targets_layout: &Layout,
-    ) -> Result<(CpuStorage, Shape)> {
-        let (batch, classes) = layout.shape().dims2()?;
-        with_float!(OP, logits.dtype(), T => {
-            let logits = values::<T>(OP, logits, layout)?.chunks_exact(classes);
-            let targets = values::<T>(OP, targets, targets_layout)?.chunks_exact(classes);
+    fn cpu(&self, [logits, targets]: [Argument<CpuStorage>; 2]) -> Result<(CpuStorage, Shape)> {
+        let (batch, classes) = logits.1.shape().dims2()?;
+        with_float!(OP, logits.0.dtype(), T => {
+            let logits = values::<T>(OP, logits)?.chunks_exact(classes);
+            let targets = values::<T>(OP, targets)?.chunks_exact(classes);
             let total: f64 = logits.zip(targets).map(|(row, targets)| row_loss(row, targets)).sum();
             Ok((T::to_cpu_storage_owned(vec![T::from_f64(total / batch as f64)]), Shape::from(())))
         })
     }
+}
 
-    fn bwd(
+impl Op<2> for CrossEntropy {
+    fn gradients(
         &self,
-        logits: &Tensor,
-        targets: &Tensor,
+        inputs: [&Tensor; 2],
         _loss: &Tensor,
         gradient: &Tensor,
-    ) -> Result<(Option<Tensor>, Option<Tensor>)> {
-        let per_sample = logits.apply_op2_no_bwd(targets, &CrossEntropyGradient)?;
-        Ok((Some(per_sample.broadcast_mul(gradient)?), None))
+        _wanted: [bool; 2],
+    ) -> Result<[Option<Tensor>; 2]> {
+        let per_sample = CrossEntropyGradient.run(inputs)?;
+        Ok([Some(per_sample.broadcast_mul(gradient)?), None])
     }
 }
 
@@ -80,29 +78,23 @@ fn row_loss<T: Float>(row: &[T], targets: &[T]) -> f64 {
 /// (logits, targets) -> the gradient of the mean loss
 struct CrossEntropyGradient;
 
-impl CustomOp2 for CrossEntropyGradient {
+impl Compute<2> for CrossEntropyGradient {
     fn name(&self) -> &'static str {
         "cross-entropy-gradient"
     }
 
-    fn cpu_fwd(
-        &self,
-        logits: &CpuStorage,
-        layout: &Layout,
-        targets: &CpuStorage,
-        targets_layout: &Layout,
-    ) -> Result<(CpuStorage, Shape)> {
-        let (batch, classes) = layout.shape().dims2()?;
-        with_float!(OP, logits.dtype(), T => {
-            let logits = values::<T>(OP, logits, layout)?;
-            let targets = values::<T>(OP, targets, targets_layout)?;
+    fn cpu(&self, [logits, targets]: [Argument<CpuStorage>; 2]) -> Result<(CpuStorage, Shape)> {
+        let shape = logits.1.shape();
+        let (batch, classes) = shape.dims2()?;
+        with_float!(OP, logits.0.dtype(), T => {
+            let (logits, targets) = (values::<T>(OP, logits)?, values::<T>(OP, targets)?);
             let gradient = parallel::build(logits.len(), |gradient| {
                 let rows = logits.chunks_exact(classes).zip(targets.chunks_exact(classes));
                 for ((row, targets), gradient) in rows.zip(gradient.chunks_exact_mut(classes)) {
                     row_gradient(row, targets, 1.0 / batch as f64, gradient);
                 }
             });
-            Ok((T::to_cpu_storage_owned(gradient), layout.shape().clone()))
+            Ok((T::to_cpu_storage_owned(gradient), shape.clone()))
         })
     }
 }

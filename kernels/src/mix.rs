@@ -1,11 +1,13 @@
 //! The weighted mean of two tensors, with a learnable weight.
 
+use crate::op::{Argument, Compute, Op, Run};
+use crate::operand::Operand;
 use crate::parallel;
 use crate::reduce::sums;
 use crate::simd::{Float, Isa, Kernel, dispatch};
 use crate::tensor::{check_dtypes, check_shape, mismatch, values, with_float};
 use candle_core::backend::BackendStorage;
-use candle_core::{CpuStorage, CustomOp2, CustomOp3, Layout, Result, Shape, Tensor, WithDType};
+use candle_core::{CpuStorage, Result, Shape, Tensor, WithDType};
 
 const OP: &str = "mix";
 
@@ -17,60 +19,49 @@ const CHUNK: usize = 1 << 13;
 ///
 /// # Errors
 /// If shapes or number types do not fit together.
-pub fn mix(a: &Tensor, b: &Tensor, lambda: &Tensor) -> Result<Tensor> {
-    check_dtypes(OP, &[("a", a), ("b", b), ("lambda", lambda)])?;
-    check_shape(OP, "b", b, a.dims())?;
-    match lambda.dims() {
-        [] | [1] => a.contiguous()?.apply_op3(&b.contiguous()?, &lambda.contiguous()?, Mix),
+pub fn mix<V: Operand>(a: &V, b: &V, lambda: &V) -> Result<V> {
+    check_dtypes(OP, &[("a", a.tensor()), ("b", b.tensor()), ("lambda", lambda.tensor())])?;
+    check_shape(OP, "b", b.tensor(), a.tensor().dims())?;
+    match lambda.tensor().dims() {
+        [] | [1] => V::apply([&a.contiguous()?, &b.contiguous()?, &lambda.contiguous()?], Mix),
         other => Err(mismatch(OP, "lambda of shape [] or [1]", format!("{other:?}"))),
     }
 }
 
 struct Mix;
 
-impl CustomOp3 for Mix {
+impl Compute<3> for Mix {
     fn name(&self) -> &'static str {
         OP
     }
 
-    fn cpu_fwd(
-        &self,
-        a: &CpuStorage,
-        la: &Layout,
-        b: &CpuStorage,
-        lb: &Layout,
-        lambda: &CpuStorage,
-        llambda: &Layout,
-    ) -> Result<(CpuStorage, Shape)> {
-        with_float!(OP, a.dtype(), T => {
-            let (a, b) = (values::<T>(OP, a, la)?, values::<T>(OP, b, lb)?);
-            let lambda = values::<T>(OP, lambda, llambda)?[0];
+    fn cpu(&self, [a, b, lambda]: [Argument<CpuStorage>; 3]) -> Result<(CpuStorage, Shape)> {
+        let shape = a.1.shape();
+        with_float!(OP, a.0.dtype(), T => {
+            let (a, b) = (values::<T>(OP, a)?, values::<T>(OP, b)?);
+            let lambda = values::<T>(OP, lambda)?[0];
             let y = parallel::build_chunks(a.len(), CHUNK, |i, y| {
                 let part = i * CHUNK..i * CHUNK + y.len();
                 dispatch(Blend { a: &a[part.clone()], b: &b[part], lambda, y })
             });
-            Ok((T::to_cpu_storage_owned(y), la.shape().clone()))
+            Ok((T::to_cpu_storage_owned(y), shape.clone()))
         })
     }
+}
 
-    fn bwd(
+impl Op<3> for Mix {
+    fn gradients(
         &self,
-        a: &Tensor,
-        b: &Tensor,
-        lambda: &Tensor,
+        [a, b, lambda]: [&Tensor; 3],
         _y: &Tensor,
         dy: &Tensor,
-    ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
-        let dy = dy.contiguous()?;
+        wanted: [bool; 3],
+    ) -> Result<[Option<Tensor>; 3]> {
         let weight = lambda.reshape(())?;
-        let da = a.track_op().then(|| dy.broadcast_mul(&weight.affine(-1.0, 1.0)?)).transpose()?;
-        let db = b.track_op().then(|| dy.broadcast_mul(&weight)).transpose()?;
-        let dlambda = lambda.track_op().then(|| {
-            let dots = [b, a].map(|t| t.apply_op2_no_bwd(&dy, &Dot));
-            let [with_b, with_a] = dots;
-            (with_b? - with_a?)?.reshape(lambda.shape())
-        });
-        Ok((da, db, dlambda.transpose()?))
+        let da = wanted[0].then(|| dy.broadcast_mul(&weight.affine(-1.0, 1.0)?)).transpose()?;
+        let db = wanted[1].then(|| dy.broadcast_mul(&weight)).transpose()?;
+        let dlambda = wanted[2].then(|| (Dot.run([b, dy])? - Dot.run([a, dy])?)?.reshape(lambda.shape()));
+        Ok([da, db, dlambda.transpose()?])
     }
 }
 
@@ -96,20 +87,14 @@ impl<T: Float> Kernel for Blend<'_, T> {
 /// The sum of the products of two tensors of one shape.
 struct Dot;
 
-impl CustomOp2 for Dot {
+impl Compute<2> for Dot {
     fn name(&self) -> &'static str {
         "dot"
     }
 
-    fn cpu_fwd(
-        &self,
-        a: &CpuStorage,
-        la: &Layout,
-        b: &CpuStorage,
-        lb: &Layout,
-    ) -> Result<(CpuStorage, Shape)> {
-        with_float!(OP, a.dtype(), T => {
-            let (a, b) = (values::<T>(OP, a, la)?, values::<T>(OP, b, lb)?);
+    fn cpu(&self, [a, b]: [Argument<CpuStorage>; 2]) -> Result<(CpuStorage, Shape)> {
+        with_float!(OP, a.0.dtype(), T => {
+            let (a, b) = (values::<T>(OP, a)?, values::<T>(OP, b)?);
             let parts = parallel::map(a.len().div_ceil(CHUNK), |i| {
                 let part = i * CHUNK..a.len().min((i + 1) * CHUNK);
                 dispatch(DotPart { a: &a[part.clone()], b: &b[part] })

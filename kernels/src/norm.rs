@@ -5,19 +5,21 @@
 
 mod channel;
 
+use crate::op::{Argument, Compute, Op, Run};
+use crate::operand::Operand;
 use crate::parallel::{self, Shared};
 use crate::simd::dispatch;
 use crate::tensor::{check_dtypes, check_shape, mismatch, values, with_float};
 use candle_core::backend::BackendStorage;
-use candle_core::{CpuStorage, CustomOp2, CustomOp3, DType, Layout, Result, Shape, Tensor, WithDType};
+use candle_core::{CpuStorage, DType, Result, Shape, Tensor, WithDType};
 use channel::{Channel, ChannelGradient, Moments, Normalise, Place};
 use std::sync::{Arc, OnceLock};
 
 /// What [`batch_norm_train`] computes.
 #[derive(Debug, Clone)]
-pub struct BatchNormOutput {
+pub struct BatchNormOutput<V = Tensor> {
     /// The normalised values, in the shape of the input. Gradients flow through it.
-    pub output: Tensor,
+    pub output: V,
     /// `[channels]`, the batch's mean, detached.
     pub mean: Tensor,
     /// `[channels]`, the batch's variance (the sum of squares divided by the count, not by one less),
@@ -34,22 +36,22 @@ pub struct BatchNormOutput {
 ///
 /// # Errors
 /// If shapes or number types do not fit together, a size is zero, or `eps` is negative.
-pub fn batch_norm_train(
-    x: &Tensor,
-    gamma: &Tensor,
-    beta: &Tensor,
+pub fn batch_norm_train<V: Operand>(
+    x: &V,
+    gamma: &V,
+    beta: &V,
     eps: f64,
     relu: bool,
-) -> Result<BatchNormOutput> {
+) -> Result<BatchNormOutput<V>> {
     let op = "batch_norm_train";
-    let channels = check(op, x, gamma, beta, eps)?;
+    let channels = check(op, x.tensor(), gamma.tensor(), beta.tensor(), eps)?;
     let saved = Arc::new(OnceLock::new());
     let norm = BatchNorm { op, eps, relu, given: None, saved: saved.clone() };
-    let output = x.contiguous()?.apply_op3(&gamma.contiguous()?, &beta.contiguous()?, norm)?;
+    let output = V::apply([&x.contiguous()?, &gamma.contiguous()?, &beta.contiguous()?], norm)?;
     let saved: &Vec<Channel> = saved.get().ok_or_else(|| mismatch(op, "a forward pass", "none"))?;
     let tensor = |value: fn(&Channel) -> f64| {
         let values: Vec<f64> = saved.iter().map(value).collect();
-        Tensor::from_vec(values, channels, x.device())?.to_dtype(x.dtype())
+        Tensor::from_vec(values, channels, x.tensor().device())?.to_dtype(x.tensor().dtype())
     };
     Ok(BatchNormOutput { output, mean: tensor(|c| c.mean)?, variance: tensor(|c| c.variance)? })
 }
@@ -61,24 +63,24 @@ pub fn batch_norm_train(
 ///
 /// # Errors
 /// If shapes or number types do not fit together, a size is zero, or `eps` is negative.
-pub fn batch_norm_eval(
-    x: &Tensor,
-    gamma: &Tensor,
-    beta: &Tensor,
+pub fn batch_norm_eval<V: Operand>(
+    x: &V,
+    gamma: &V,
+    beta: &V,
     mean: &Tensor,
     variance: &Tensor,
     eps: f64,
     relu: bool,
-) -> Result<Tensor> {
+) -> Result<V> {
     let op = "batch_norm_eval";
-    let channels = check(op, x, gamma, beta, eps)?;
-    check_dtypes(op, &[("x", x), ("mean", mean), ("variance", variance)])?;
+    let channels = check(op, x.tensor(), gamma.tensor(), beta.tensor(), eps)?;
+    check_dtypes(op, &[("x", x.tensor()), ("mean", mean), ("variance", variance)])?;
     check_shape(op, "mean", mean, &[channels])?;
     check_shape(op, "variance", variance, &[channels])?;
     let numbers = |tensor: &Tensor| tensor.to_dtype(DType::F64)?.to_vec1::<f64>();
     let given = Some(numbers(mean)?.into_iter().zip(numbers(variance)?).collect());
     let norm = BatchNorm { op, eps, relu, given, saved: Arc::default() };
-    x.contiguous()?.apply_op3(&gamma.contiguous()?, &beta.contiguous()?, norm)
+    V::apply([&x.contiguous()?, &gamma.contiguous()?, &beta.contiguous()?], norm)
 }
 
 /// The number of channels.
@@ -109,28 +111,21 @@ struct BatchNorm {
     saved: Arc<OnceLock<Vec<Channel>>>,
 }
 
-impl CustomOp3 for BatchNorm {
+impl Compute<3> for BatchNorm {
     fn name(&self) -> &'static str {
         self.op
     }
 
-    fn cpu_fwd(
-        &self,
-        x: &CpuStorage,
-        lx: &Layout,
-        gamma: &CpuStorage,
-        lgamma: &Layout,
-        beta: &CpuStorage,
-        lbeta: &Layout,
-    ) -> Result<(CpuStorage, Shape)> {
-        with_float!(self.op, x.dtype(), T => {
-            let x = values::<T>(self.op, x, lx)?;
-            let (gamma, beta) = (values::<T>(self.op, gamma, lgamma)?, values::<T>(self.op, beta, lbeta)?);
+    fn cpu(&self, [x, gamma, beta]: [Argument<CpuStorage>; 3]) -> Result<(CpuStorage, Shape)> {
+        let shape = x.1.shape();
+        with_float!(self.op, x.0.dtype(), T => {
+            let x = values::<T>(self.op, x)?;
+            let (gamma, beta) = (values::<T>(self.op, gamma)?, values::<T>(self.op, beta)?);
             let mut channels = Vec::new();
             let y = parallel::build(x.len(), |y| {
                 let y = Shared::new(y);
                 channels = parallel::map(gamma.len(), |c| {
-                    let place = Place::of(lx.dims(), c);
+                    let place = Place::of(shape.dims(), c);
                     let moments = match &self.given {
                         Some(given) => given[c],
                         None => dispatch(Moments { x, place }),
@@ -142,32 +137,33 @@ impl CustomOp3 for BatchNorm {
             });
             // Set once: an op is applied once.
             let _ = self.saved.set(channels);
-            Ok((T::to_cpu_storage_owned(y), lx.shape().clone()))
+            Ok((T::to_cpu_storage_owned(y), shape.clone()))
         })
     }
+}
 
-    fn bwd(
+impl Op<3> for BatchNorm {
+    fn gradients(
         &self,
-        x: &Tensor,
-        gamma: &Tensor,
-        beta: &Tensor,
+        [x, gamma, beta]: [&Tensor; 3],
         _y: &Tensor,
         dy: &Tensor,
-    ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
+        wanted: [bool; 3],
+    ) -> Result<[Option<Tensor>; 3]> {
         let backward = BatchNormGradient {
             op: self.op,
             saved: self.saved.clone(),
             relu: self.relu,
             batch_statistics: self.given.is_none(),
         };
-        let packed = x.apply_op2_no_bwd(&dy.contiguous()?, &backward)?;
+        let packed = backward.run([x, dy])?;
         let (size, channels) = (x.elem_count(), gamma.elem_count());
         let part =
             |start, tensor: &Tensor| packed.narrow(0, start, tensor.elem_count())?.reshape(tensor.shape());
-        let dx = x.track_op().then(|| part(0, x)).transpose()?;
-        let dgamma = gamma.track_op().then(|| part(size, gamma)).transpose()?;
-        let dbeta = beta.track_op().then(|| part(size + channels, beta)).transpose()?;
-        Ok((dx, dgamma, dbeta))
+        let dx = wanted[0].then(|| part(0, x)).transpose()?;
+        let dgamma = wanted[1].then(|| part(size, gamma)).transpose()?;
+        let dbeta = wanted[2].then(|| part(size + channels, beta)).transpose()?;
+        Ok([dx, dgamma, dbeta])
     }
 }
 
@@ -180,30 +176,25 @@ struct BatchNormGradient {
     batch_statistics: bool,
 }
 
-impl CustomOp2 for BatchNormGradient {
+impl Compute<2> for BatchNormGradient {
     fn name(&self) -> &'static str {
         self.op
     }
 
-    fn cpu_fwd(
-        &self,
-        x: &CpuStorage,
-        lx: &Layout,
-        dy: &CpuStorage,
-        ldy: &Layout,
-    ) -> Result<(CpuStorage, Shape)> {
+    fn cpu(&self, [x, dy]: [Argument<CpuStorage>; 2]) -> Result<(CpuStorage, Shape)> {
+        let dims = x.1.dims();
         let Some(channels) = self.saved.get() else {
             return Err(mismatch(self.op, "a forward pass before the backward pass", "none"));
         };
-        with_float!(self.op, x.dtype(), T => {
-            let (x, dy) = (values::<T>(self.op, x, lx)?, values::<T>(self.op, dy, ldy)?);
+        with_float!(self.op, x.0.dtype(), T => {
+            let (x, dy) = (values::<T>(self.op, x)?, values::<T>(self.op, dy)?);
             let length = x.len() + 2 * channels.len();
             let packed = parallel::build(length, |packed| {
                 let (dx, rest) = packed.split_at_mut(x.len());
                 let (dgamma, dbeta) = rest.split_at_mut(channels.len());
                 let dx = Shared::new(dx);
                 let parameters = parallel::map(channels.len(), |c| {
-                    let (place, channel) = (Place::of(lx.dims(), c), &channels[c]);
+                    let (place, channel) = (Place::of(dims, c), &channels[c]);
                     let batch_statistics = self.batch_statistics;
                     dispatch(ChannelGradient { x, dy, dx: &dx, place, channel, relu: self.relu, batch_statistics })
                 });

@@ -27,6 +27,21 @@ pub(crate) fn for_each_chunk<T: Send>(values: &mut [T], size: usize, job: impl F
     }
 }
 
+/// `job(i, a, b)` for every pair of chunks of `size` values of two slices of one length.
+pub(crate) fn for_each_pair<T: Send>(
+    a: &mut [T],
+    b: &mut [T],
+    size: usize,
+    job: impl Fn(usize, &mut [T], &mut [T]) + Sync,
+) {
+    let chunks = a.len().div_ceil(size);
+    if sequential(chunks) {
+        a.chunks_mut(size).zip(b.chunks_mut(size)).enumerate().for_each(|(i, (a, b))| job(i, a, b));
+    } else {
+        a.par_chunks_mut(size).zip(b.par_chunks_mut(size)).enumerate().for_each(|(i, (a, b))| job(i, a, b));
+    }
+}
+
 /// A vector that `fill` writes from end to end, without zeroing it first.
 ///
 /// `fill` must write every element before it reads it: the slice starts with unspecified values.

@@ -3,12 +3,14 @@
 mod average;
 mod max;
 
+use crate::op::{Argument, Compute, Op, Run};
+use crate::operand::Operand;
 use crate::parallel;
 use crate::simd::{Float, Isa, Kernel, dispatch};
 use crate::tensor::{check_dtypes, image_dims, mismatch, values, with_float};
 use average::{average, average_gradient};
 use candle_core::backend::BackendStorage;
-use candle_core::{CpuStorage, CustomOp1, CustomOp2, Layout, Result, Shape, Tensor, WithDType};
+use candle_core::{CpuStorage, Result, Shape, Tensor, WithDType};
 use std::ops::Range;
 
 /// How a pooling window walks over its input. Pairs are (height, width).
@@ -31,7 +33,7 @@ pub struct Pool2dConfig {
 /// # Errors
 /// If `x` is no image in f32 or f64, or the windows do not fit: a size of zero, padding as large as the
 /// kernel, a kernel larger than the padded input.
-pub fn max_pool2d(x: &Tensor, cfg: &Pool2dConfig) -> Result<Tensor> {
+pub fn max_pool2d<V: Operand>(x: &V, cfg: &Pool2dConfig) -> Result<V> {
     pool(x, cfg, Mode::Max)
 }
 
@@ -42,7 +44,7 @@ pub fn max_pool2d(x: &Tensor, cfg: &Pool2dConfig) -> Result<Tensor> {
 ///
 /// # Errors
 /// As [`max_pool2d`].
-pub fn avg_pool2d(x: &Tensor, cfg: &Pool2dConfig) -> Result<Tensor> {
+pub fn avg_pool2d<V: Operand>(x: &V, cfg: &Pool2dConfig) -> Result<V> {
     pool(x, cfg, Mode::Average)
 }
 
@@ -50,18 +52,18 @@ pub fn avg_pool2d(x: &Tensor, cfg: &Pool2dConfig) -> Result<Tensor> {
 ///
 /// # Errors
 /// If `x` is no image in f32 or f64, or has a size of zero.
-pub fn global_avg_pool2d(x: &Tensor) -> Result<Tensor> {
-    let [_, _, h, w] = image_dims("global_avg_pool2d", "x", x)?;
+pub fn global_avg_pool2d<V: Operand>(x: &V) -> Result<V> {
+    let [_, _, h, w] = image_dims("global_avg_pool2d", "x", x.tensor())?;
     avg_pool2d(x, &Pool2dConfig { kernel: (h, w), stride: (h, w), padding: (0, 0) })
 }
 
-fn pool(x: &Tensor, cfg: &Pool2dConfig, mode: Mode) -> Result<Tensor> {
-    check_dtypes(mode.op(), &[("x", x)])?;
-    let [batch, channels, h, w] = image_dims(mode.op(), "x", x)?;
+fn pool<V: Operand>(x: &V, cfg: &Pool2dConfig, mode: Mode) -> Result<V> {
+    check_dtypes(mode.op(), &[("x", x.tensor())])?;
+    let [batch, channels, h, w] = image_dims(mode.op(), "x", x.tensor())?;
     let axis = |input, kernel, stride, padding| Axis::new(mode.op(), input, kernel, stride, padding);
     let height = axis(h, cfg.kernel.0, cfg.stride.0, cfg.padding.0)?;
     let width = axis(w, cfg.kernel.1, cfg.stride.1, cfg.padding.1)?;
-    x.contiguous()?.apply_op1(Pool { mode, batch, channels, windows: Windows { height, width } })
+    V::apply([&x.contiguous()?], Pool { mode, batch, channels, windows: Windows { height, width } })
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -153,16 +155,16 @@ struct Pool {
     windows: Windows,
 }
 
-impl CustomOp1 for Pool {
+impl Compute<1> for Pool {
     fn name(&self) -> &'static str {
         self.mode.op()
     }
 
-    fn cpu_fwd(&self, x: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
+    fn cpu(&self, [x]: [Argument<CpuStorage>; 1]) -> Result<(CpuStorage, Shape)> {
         let windows = self.windows;
         let (from, to) = (self.channels * windows.input_len(), self.channels * windows.output_len());
-        with_float!(self.name(), x.dtype(), T => {
-            let x = values::<T>(self.name(), x, layout)?;
+        with_float!(self.name(), x.0.dtype(), T => {
+            let x = values::<T>(self.name(), x)?;
             let y = parallel::build_chunks(self.batch * to, to, |i, y| {
                 dispatch(Forward { mode: self.mode, windows, x: &x[i * from..(i + 1) * from], y })
             });
@@ -170,9 +172,17 @@ impl CustomOp1 for Pool {
             Ok((T::to_cpu_storage_owned(y), Shape::from(shape)))
         })
     }
+}
 
-    fn bwd(&self, x: &Tensor, _y: &Tensor, dy: &Tensor) -> Result<Option<Tensor>> {
-        x.apply_op2_no_bwd(&dy.contiguous()?, &PoolGradient(*self)).map(Some)
+impl Op<1> for Pool {
+    fn gradients(
+        &self,
+        [x]: [&Tensor; 1],
+        _y: &Tensor,
+        dy: &Tensor,
+        _: [bool; 1],
+    ) -> Result<[Option<Tensor>; 1]> {
+        Ok([Some(PoolGradient(*self).run([x, dy])?)])
     }
 }
 
@@ -203,27 +213,22 @@ impl<T: Float> Kernel for Forward<'_, T> {
 /// (x, dy) -> dx
 struct PoolGradient(Pool);
 
-impl CustomOp2 for PoolGradient {
+impl Compute<2> for PoolGradient {
     fn name(&self) -> &'static str {
         self.0.mode.op()
     }
 
-    fn cpu_fwd(
-        &self,
-        x: &CpuStorage,
-        lx: &Layout,
-        dy: &CpuStorage,
-        ldy: &Layout,
-    ) -> Result<(CpuStorage, Shape)> {
+    fn cpu(&self, [x, dy]: [Argument<CpuStorage>; 2]) -> Result<(CpuStorage, Shape)> {
+        let shape = x.1.shape();
         let Pool { mode, channels, windows, .. } = self.0;
         let (from, to) = (channels * windows.input_len(), channels * windows.output_len());
-        with_float!(self.name(), x.dtype(), T => {
-            let (x, dy) = (values::<T>(self.name(), x, lx)?, values::<T>(self.name(), dy, ldy)?);
+        with_float!(Compute::<2>::name(self), x.0.dtype(), T => {
+            let (x, dy) = (values::<T>(self.name(), x)?, values::<T>(self.name(), dy)?);
             let dx = parallel::build_chunks(x.len(), from, |i, dx| {
                 let (x, dy) = (&x[i * from..(i + 1) * from], &dy[i * to..(i + 1) * to]);
                 dispatch(Backward { mode, windows, x, dy, dx })
             });
-            Ok((T::to_cpu_storage_owned(dx), lx.shape().clone()))
+            Ok((T::to_cpu_storage_owned(dx), shape.clone()))
         })
     }
 }

@@ -1,10 +1,11 @@
 //! Sums over the pixels of channels, accurate and in a fixed order.
 
+use crate::op::{Argument, Compute};
 use crate::parallel;
 use crate::simd::{Float, Isa, Kernel, LANES, Lanes, dispatch};
 use crate::tensor::{values, with_float};
 use candle_core::backend::BackendStorage;
-use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor, WithDType};
+use candle_core::{CpuStorage, Result, Shape, WithDType};
 
 /// Vectors that are summed side by side, so that one addition need not wait for the last.
 const STREAMS: usize = 4;
@@ -56,22 +57,18 @@ fn load_partial<T: Float>(source: &[T]) -> Lanes<T> {
     Lanes::from_array(lanes)
 }
 
-/// `[batch, channels, ...]` -> `[channels]`, the sum of everything else. Has no gradient itself.
-pub(crate) fn channel_sums(x: &Tensor) -> Result<Tensor> {
-    x.contiguous()?.apply_op1_no_bwd(&ChannelSums)
-}
+/// `[batch, channels, ...]` -> `[channels]`, the sum of everything else.
+pub(crate) struct ChannelSums;
 
-struct ChannelSums;
-
-impl CustomOp1 for ChannelSums {
+impl Compute<1> for ChannelSums {
     fn name(&self) -> &'static str {
         "channel-sums"
     }
 
-    fn cpu_fwd(&self, storage: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
-        let (batch, channels) = (layout.dims()[0], layout.dims()[1]);
-        with_float!(self.name(), storage.dtype(), T => {
-            let x = values::<T>(self.name(), storage, layout)?;
+    fn cpu(&self, [x]: [Argument<CpuStorage>; 1]) -> Result<(CpuStorage, Shape)> {
+        let (batch, channels) = (x.1.dims()[0], x.1.dims()[1]);
+        with_float!(self.name(), x.0.dtype(), T => {
+            let x = values::<T>(self.name(), x)?;
             let plane = x.len() / (batch * channels);
             let sums = parallel::map(channels, |c| {
                 T::from_f64(dispatch(ChannelSum { x, plane, channels, channel: c }))

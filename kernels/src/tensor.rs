@@ -1,7 +1,8 @@
 //! Between candle tensors and slices: checks of the arguments, and the choice of number type.
 
+use crate::op::Argument;
 use candle_core::backend::BackendStorage;
-use candle_core::{CpuStorage, DType, Error, Layout, Result, Tensor, WithDType};
+use candle_core::{CpuStorage, DType, Error, Result, Tensor, WithDType};
 
 /// Evaluates a body with `$t` standing for the number type of `$dtype`.
 macro_rules! with_float {
@@ -71,8 +72,7 @@ pub(crate) fn image_dims(op: &str, name: &str, tensor: &Tensor) -> Result<[usize
 /// The values of an argument of a custom op. The public functions make their arguments contiguous.
 pub(crate) fn values<'a, T: WithDType>(
     op: &str,
-    storage: &'a CpuStorage,
-    layout: &Layout,
+    (storage, layout): Argument<'a, CpuStorage>,
 ) -> Result<&'a [T]> {
     if storage.dtype() != T::DTYPE {
         return Err(mismatch(op, T::DTYPE.as_str(), storage.dtype().as_str()));

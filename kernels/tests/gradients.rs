@@ -204,7 +204,7 @@ fn of_ties_goes_to_the_first_maximum() {
     let check = |kernel, stride, expected: [f64; 9]| {
         let cfg = Pool2dConfig { kernel: (kernel, kernel), stride: (stride, stride), padding: (0, 0) };
         let x = candle_core::Var::from_tensor(&x).unwrap();
-        let y = max_pool2d(&x, &cfg).unwrap();
+        let y = max_pool2d(x.as_tensor(), &cfg).unwrap();
         let gradient = y.sum_all().unwrap().backward().unwrap().get(&x).unwrap().clone();
         assert_eq!(common::numbers(&gradient), expected);
     };
@@ -217,7 +217,7 @@ fn of_ties_goes_to_the_first_maximum() {
 fn of_relu_at_zero_is_zero() {
     let x = Tensor::new(&[-1f32, -0.0, 0.0, 2.0], &candle_core::Device::Cpu).unwrap();
     let x = candle_core::Var::from_tensor(&x).unwrap();
-    let gradients = relu(&x).unwrap().sum_all().unwrap().backward().unwrap();
+    let gradients = relu(x.as_tensor()).unwrap().sum_all().unwrap().backward().unwrap();
     assert_eq!(common::numbers(gradients.get(&x).unwrap()), [0.0, 0.0, 0.0, 1.0]);
     assert_eq!(x.dtype(), DType::F32);
 }

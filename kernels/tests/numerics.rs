@@ -172,7 +172,7 @@ fn nan_passes_through() {
 fn large_logits_do_not_overflow() {
     let logits = Var::new(&[[1000f32, 0.0, -1000.0], [-1e30, 1e30, 0.0]], &Device::Cpu).unwrap();
     let targets = Tensor::new(&[[0f32, 1.0, 0.0], [0.0, 1.0, 0.0]], &Device::Cpu).unwrap();
-    let loss = cross_entropy(&logits, &targets).unwrap();
+    let loss = cross_entropy(logits.as_tensor(), &targets).unwrap();
     assert_eq!(loss.to_scalar::<f32>().unwrap(), 500.0);
     let gradients = loss.backward().unwrap();
     assert_eq!(numbers(gradients.get(&logits).unwrap()), [0.5, -0.5, 0.0, 0.0, 0.0, 0.0]);

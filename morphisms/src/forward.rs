@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use candle_convnet as ops;
+use candle_convnet::{self as ops, Operand};
 use candle_core::{Result, Tensor};
 
 use crate::architecture::{Architecture, Node, ParamKey};
@@ -28,26 +28,26 @@ pub struct BatchStatistics {
     pub count: usize,
 }
 
-/// What a forward pass yields.
+/// What a forward pass yields: tensors, or values on a [`Tape`](ops::Tape).
 #[derive(Debug)]
-pub struct Pass {
+pub struct Pass<V = Tensor> {
     /// `[batch, classes]`.
-    pub logits: Tensor,
+    pub logits: V,
     /// In training mode, the batch statistics each batch norm saw.
     pub statistics: BTreeMap<LayerId, BatchStatistics>,
 }
 
-/// Runs `images`, `[batch, channels, height, width]`, through the architecture; `param` looks up its parameters, so
-/// that plain tensors and candle variables serve alike.
+/// Runs `images`, `[batch, channels, height, width]`, through the architecture; `param` looks up its parameters:
+/// plain tensors, candle variables, or variables of a [`Tape`](ops::Tape).
 ///
 /// # Errors
 /// When a tensor operation fails, shapes of images and parameters included.
-pub fn forward<'a>(
+pub fn forward<'a, V: Operand>(
     architecture: &Architecture,
-    param: &dyn Fn(ParamKey) -> Result<&'a Tensor>,
-    images: &Tensor,
+    param: &dyn Fn(ParamKey) -> Result<&'a V>,
+    images: &V,
     mode: Mode,
-) -> Result<Pass> {
+) -> Result<Pass<V>> {
     let mut run = Run::new(architecture, param, mode);
     run.until(images, architecture.output())?;
     let logits = run.take(architecture.output())?;
@@ -58,37 +58,33 @@ pub fn forward<'a>(
 ///
 /// # Errors
 /// As [`forward`].
-pub fn activation<'a>(
+pub fn activation<'a, V: Operand>(
     architecture: &Architecture,
-    param: &dyn Fn(ParamKey) -> Result<&'a Tensor>,
-    images: &Tensor,
+    param: &dyn Fn(ParamKey) -> Result<&'a V>,
+    images: &V,
     layer: LayerId,
     mode: Mode,
-) -> Result<Tensor> {
+) -> Result<V> {
     let mut run = Run::new(architecture, param, mode);
     run.until(images, layer)?;
     run.take(layer)
 }
 
-struct Run<'r, 'a> {
+struct Run<'r, 'a, V> {
     architecture: &'r Architecture,
-    param: &'r dyn Fn(ParamKey) -> Result<&'a Tensor>,
+    param: &'r dyn Fn(ParamKey) -> Result<&'a V>,
     mode: Mode,
     /// Outputs that somebody still has to read, with how often.
-    live: BTreeMap<LayerId, (Tensor, usize)>,
+    live: BTreeMap<LayerId, (V, usize)>,
     statistics: BTreeMap<LayerId, BatchStatistics>,
 }
 
-impl<'r, 'a> Run<'r, 'a> {
-    fn new(
-        architecture: &'r Architecture,
-        param: &'r dyn Fn(ParamKey) -> Result<&'a Tensor>,
-        mode: Mode,
-    ) -> Self {
+impl<'r, 'a, V: Operand> Run<'r, 'a, V> {
+    fn new(architecture: &'r Architecture, param: &'r dyn Fn(ParamKey) -> Result<&'a V>, mode: Mode) -> Self {
         Self { architecture, param, mode, live: BTreeMap::new(), statistics: BTreeMap::new() }
     }
 
-    fn until(&mut self, images: &Tensor, last: LayerId) -> Result<()> {
+    fn until(&mut self, images: &V, last: LayerId) -> Result<()> {
         for node in self.architecture.nodes() {
             let output = self.layer(node, images, last)?;
             let readers = self.architecture.consumers(node.id).len() + usize::from(node.id == last);
@@ -101,7 +97,7 @@ impl<'r, 'a> Run<'r, 'a> {
     }
 
     /// Reads the output of `id`; the last reader takes it out.
-    fn take(&mut self, id: LayerId) -> Result<Tensor> {
+    fn take(&mut self, id: LayerId) -> Result<V> {
         match self.live.get_mut(&id) {
             Some((_, readers)) if *readers <= 1 => Ok(self.live.remove(&id).expect("just found").0),
             Some((tensor, readers)) => {
@@ -112,7 +108,7 @@ impl<'r, 'a> Run<'r, 'a> {
         }
     }
 
-    fn layer(&mut self, node: &Node, images: &Tensor, last: LayerId) -> Result<Tensor> {
+    fn layer(&mut self, node: &Node, images: &V, last: LayerId) -> Result<V> {
         let inputs = node.inputs.iter().map(|&id| self.take(id)).collect::<Result<Vec<_>>>()?;
         let param = |role| (self.param)(ParamKey::new(node.id, role));
         match node.layer {
@@ -132,10 +128,10 @@ impl<'r, 'a> Run<'r, 'a> {
                 ops::avg_pool2d(&inputs[0], &pool_config(&window))
             }
             Layer::GlobalAveragePool => ops::global_avg_pool2d(&inputs[0]),
-            Layer::Add => inputs[1..].iter().try_fold(inputs[0].clone(), |sum, next| sum + next),
+            Layer::Add => inputs[1..].iter().try_fold(inputs[0].clone(), |sum, next| ops::add(&sum, next)),
             Layer::Mix => ops::mix(&inputs[0], &inputs[1], param(Role::Lambda)?),
-            Layer::Concat => Tensor::cat(&inputs, 1),
-            Layer::Flatten => inputs[0].flatten_from(1),
+            Layer::Concat => ops::concat(&inputs.iter().collect::<Vec<_>>()),
+            Layer::Flatten => ops::flatten(&inputs[0]),
             Layer::Linear { bias, .. } => {
                 let bias = bias.then(|| param(Role::Bias)).transpose()?;
                 ops::linear(&inputs[0], param(Role::Weight)?, bias)
@@ -153,17 +149,18 @@ impl<'r, 'a> Run<'r, 'a> {
         matches!(input.layer, Layer::BatchNorm { .. }) && self.feeds_only_relu(input.id)
     }
 
-    fn batch_norm(&mut self, id: LayerId, x: &Tensor, eps: f64, relu: bool) -> Result<Tensor> {
+    fn batch_norm(&mut self, id: LayerId, x: &V, eps: f64, relu: bool) -> Result<V> {
         let param = |role| (self.param)(ParamKey::new(id, role));
         let (gamma, beta) = (param(Role::Gamma)?, param(Role::Beta)?);
         match self.mode {
             Mode::Eval => {
-                ops::batch_norm_eval(x, gamma, beta, param(Role::Mean)?, param(Role::Variance)?, eps, relu)
+                let (mean, variance) = (param(Role::Mean)?, param(Role::Variance)?);
+                ops::batch_norm_eval(x, gamma, beta, mean.tensor(), variance.tensor(), eps, relu)
             }
             Mode::Train => {
                 let ops::BatchNormOutput { output, mean, variance } =
                     ops::batch_norm_train(x, gamma, beta, eps, relu)?;
-                let count = x.elem_count() / gamma.elem_count();
+                let count = x.tensor().elem_count() / gamma.tensor().elem_count();
                 self.statistics.insert(id, BatchStatistics { mean, variance, count });
                 Ok(output)
             }

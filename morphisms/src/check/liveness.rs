@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use candle_convnet::{Conv2dConfig, conv2d, cross_entropy};
-use candle_core::{DType, Tensor, Var};
+use candle_convnet::{Conv2dConfig, Tape, Value, conv2d, cross_entropy};
+use candle_core::{DType, Tensor};
 
 use super::{largest, shares_storage};
 use crate::Result;
@@ -252,7 +252,8 @@ fn seen(layer: &Layer, input: &Tensor) -> candle_core::Result<Tensor> {
     };
     let groups = input.dim(1)?;
     let ones = Tensor::ones((groups, 1, kernel.0, kernel.1), input.dtype(), input.device())?;
-    conv2d(&input.abs()?, &ones, None, &Conv2dConfig { stride, padding, dilation, groups })
+    let cfg = Conv2dConfig { stride, padding, dilation, groups };
+    conv2d(&input.abs()?, &ones, None, &cfg)
 }
 
 /// Whether each channel of `[batch, channels, ...]` is anywhere other than 0.
@@ -274,19 +275,15 @@ fn gradient(
     images: &Tensor,
     targets: &Tensor,
 ) -> Result<Tensors> {
-    let mut variables: BTreeMap<ParamKey, Var> = BTreeMap::new();
-    for (&key, tensor) in weights {
-        // A copy: nothing may write into the network's own tensors.
-        variables.insert(key, Var::from_tensor(&tensor.copy()?)?);
-    }
+    let tape = Tape::new();
+    let variables: BTreeMap<ParamKey, Value> =
+        weights.iter().map(|(&key, tensor)| (key, tape.variable(tensor.clone()))).collect();
     let param = |key: ParamKey| {
-        let found = variables.get(&key).map(Var::as_tensor);
-        found.ok_or_else(|| candle_core::Error::Msg(format!("no parameter {key}")))
+        variables.get(&key).ok_or_else(|| candle_core::Error::Msg(format!("no parameter {key}")))
     };
-    let logits = forward(architecture, &param, images, Mode::Train)?.logits;
-    let gradients = cross_entropy(&logits, targets)?.backward()?;
-    let of = |(&key, variable): (&ParamKey, &Var)| Some((key, gradients.get(variable)?.clone()));
-    Ok(variables.iter().filter_map(of).collect())
+    let logits = forward(architecture, &param, &images.clone().into(), Mode::Train)?.logits;
+    let mut gradients = tape.backward(&cross_entropy(&logits, targets)?)?;
+    Ok(variables.iter().filter_map(|(&key, variable)| Some((key, gradients.take(variable)?))).collect())
 }
 
 #[cfg(test)]

@@ -1,0 +1,111 @@
+//! What the operations take and return: candle tensors, or values on a tape.
+
+use crate::op::Track;
+use crate::tape::Value;
+use candle_core::{Result, Tensor};
+
+/// An argument of the operations of this crate: a candle [`Tensor`], whose gradients candle's
+/// back-propagation finds, or a [`Value`] on a [`Tape`](crate::Tape), which is faster.
+///
+/// The trait cannot be implemented elsewhere.
+pub trait Operand: Clone + sealed::Apply {
+    /// The numbers.
+    fn tensor(&self) -> &Tensor;
+}
+
+pub(crate) mod sealed {
+    use super::{Result, Tensor, Track};
+
+    /// How an operation is applied.
+    pub trait Apply: Sized {
+        fn apply<const N: usize, O: Track<N>>(inputs: [&Self; N], op: O) -> Result<Self>;
+        fn contiguous(&self) -> Result<Self>;
+        fn add(&self, other: &Self) -> Result<Self>;
+        fn concat(parts: &[&Self], dim: usize) -> Result<Self>;
+        fn reshape(&self, shape: &[usize]) -> Result<Self>;
+        fn transpose(&self) -> Result<Self>;
+        fn scale(&self, factor: f64) -> Result<Self>;
+        fn constant(tensor: Tensor) -> Self;
+    }
+}
+
+impl Operand for Tensor {
+    fn tensor(&self) -> &Tensor {
+        self
+    }
+}
+
+impl sealed::Apply for Tensor {
+    fn apply<const N: usize, O: Track<N>>(inputs: [&Self; N], op: O) -> Result<Self> {
+        op.track(inputs)
+    }
+
+    fn contiguous(&self) -> Result<Self> {
+        Tensor::contiguous(self)
+    }
+
+    fn add(&self, other: &Self) -> Result<Self> {
+        self + other
+    }
+
+    fn concat(parts: &[&Self], dim: usize) -> Result<Self> {
+        Tensor::cat(parts, dim)
+    }
+
+    fn reshape(&self, shape: &[usize]) -> Result<Self> {
+        Tensor::reshape(self, shape)
+    }
+
+    fn transpose(&self) -> Result<Self> {
+        self.t()
+    }
+
+    fn scale(&self, factor: f64) -> Result<Self> {
+        self * factor
+    }
+
+    fn constant(tensor: Tensor) -> Self {
+        tensor.detach()
+    }
+}
+
+/// The sum of two operands of one shape.
+///
+/// # Errors
+/// If the shapes or number types differ.
+pub fn add<V: Operand>(a: &V, b: &V) -> Result<V> {
+    a.add(b)
+}
+
+/// Images or vectors side by side: `[batch, channels, ...]` joined along the channels.
+///
+/// # Errors
+/// If there are none, or they differ in anything but the channels.
+pub fn concat<V: Operand>(parts: &[&V]) -> Result<V> {
+    V::concat(parts, 1)
+}
+
+/// `[batch, ...]` as `[batch, features]`.
+///
+/// # Errors
+/// If `x` has no batch axis.
+pub fn flatten<V: Operand>(x: &V) -> Result<V> {
+    let (batch, rest) = x.tensor().dims().split_first().ok_or_else(|| {
+        crate::tensor::mismatch("flatten", "x of shape [batch, ...]", format!("{:?}", x.tensor().dims()))
+    })?;
+    x.contiguous()?.reshape(&[*batch, rest.iter().product()])
+}
+
+/// `factor * x`.
+///
+/// # Errors
+/// If `x` is no floating-point tensor.
+pub fn scale<V: Operand>(x: &V, factor: f64) -> Result<V> {
+    x.scale(factor)
+}
+
+impl Operand for Value {
+    fn tensor(&self) -> &Tensor {
+        self.as_tensor()
+    }
+}
