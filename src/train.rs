@@ -191,9 +191,9 @@ impl State {
 
     /// Moves the running statistics towards those of a batch; the variance by its unbiased estimate.
     fn follow(&mut self, batch: &BTreeMap<LayerId, BatchStatistics>) -> Result<()> {
-        for (&layer, BatchStatistics { mean, variance, count }) in batch {
-            let unbiased = (variance * (*count as f64 / (*count as f64 - 1.0).max(1.0)))?;
-            for (role, new) in [(Role::Mean, mean), (Role::Variance, &unbiased)] {
+        for (&layer, statistics) in batch {
+            let variance = statistics.unbiased_variance()?;
+            for (role, new) in [(Role::Mean, &statistics.mean), (Role::Variance, &variance)] {
                 let running = self.statistics.get_mut(&ParamKey::new(layer, role));
                 let running =
                     running.ok_or_else(|| Error::Usage(format!("batch norm {layer} has no {role:?}")))?;

@@ -28,6 +28,16 @@ pub struct BatchStatistics {
     pub count: usize,
 }
 
+impl BatchStatistics {
+    /// The variance as running statistics keep it: the sum of squares over one less than the count.
+    ///
+    /// # Errors
+    /// When candle cannot multiply.
+    pub fn unbiased_variance(&self) -> Result<Tensor> {
+        &self.variance * (self.count as f64 / (self.count as f64 - 1.0).max(1.0))
+    }
+}
+
 /// What a forward pass yields: tensors, or values on a [`Tape`](ops::Tape).
 #[derive(Debug)]
 pub struct Pass<V = Tensor> {

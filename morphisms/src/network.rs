@@ -5,10 +5,10 @@ use std::sync::Arc;
 use candle_core::{DType, Device, Tensor};
 
 use crate::Result;
-use crate::architecture::Architecture;
+use crate::architecture::{Architecture, ParamKey};
 use crate::forward::{self, Mode, Pass};
 use crate::init::init;
-use crate::layer::LayerId;
+use crate::layer::{LayerId, Role};
 use crate::morphism::Rewrite;
 use crate::weights::Weights;
 
@@ -109,7 +109,25 @@ impl Network {
         Self::new(rewrite.architecture.clone(), weights)
     }
 
-    fn lookup(&self, key: crate::architecture::ParamKey) -> candle_core::Result<&Tensor> {
+    /// This network with the running statistics of every batch norm replaced by those of `images`
+    /// `[batch, channels, height, width]`, each batch norm reading what the recalibrated ones before it write. After an
+    /// approximate morphism the inherited statistics are those of another network (Li et al., "Revisiting batch
+    /// normalization for practical domain adaptation", 2016, has the idea).
+    ///
+    /// # Errors
+    /// When the images do not have the architecture's shape.
+    pub fn recalibrated(&self, images: &Tensor) -> Result<Self> {
+        let statistics = self.forward(images, Mode::Train)?.statistics;
+        let mut weights = self.weights.clone();
+        for (layer, batch) in statistics {
+            let unbiased = batch.unbiased_variance()?;
+            weights.insert(ParamKey::new(layer, Role::Mean), batch.mean);
+            weights.insert(ParamKey::new(layer, Role::Variance), unbiased);
+        }
+        Self::new(self.architecture.clone(), weights)
+    }
+
+    fn lookup(&self, key: ParamKey) -> candle_core::Result<&Tensor> {
         self.weights.get(key).map_err(|error| candle_core::Error::Msg(error.to_string()))
     }
 }

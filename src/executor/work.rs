@@ -104,7 +104,8 @@ impl Workshop {
     }
 }
 
-/// The child that `edits` make of `parent`; `batch` calibrates inserted batch norms.
+/// The child that `edits` make of `parent`. `batch` calibrates inserted batch norms, and all of them once the function
+/// is no longer the parent's: statistics of a network that lost a layer are those of no network at all.
 ///
 /// # Errors
 /// If an edit does not apply.
@@ -115,5 +116,8 @@ pub(crate) fn inherit(parent: &Network, edits: &[Edit], batch: &Tensor) -> Resul
             network = network.child(&rewrite, Some(batch))?;
         }
     }
-    Ok(network)
+    match edits.iter().all(Edit::is_exact) {
+        true => Ok(network),
+        false => Ok(network.recalibrated(batch)?),
+    }
 }
