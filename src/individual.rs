@@ -85,11 +85,11 @@ pub struct Individual {
     pub fingerprint: Fingerprint,
     /// What it is worth, by objective. A diverged individual has no costly objectives.
     pub objectives: BTreeMap<String, f64>,
-    /// Content hash of the weights; none if training diverged.
+    /// Content hash of the weights; none if training diverged or the device's memory was full.
     pub weights: Option<String>,
     /// Validation error of what it inherited, before any training.
     pub first_error: Option<f64>,
-    /// Epochs trained.
+    /// Epochs trained, the one that diverged included; 0 if it did not fit into the device's memory.
     pub epochs: usize,
     /// Seconds of training and evaluation.
     pub seconds: f64,
@@ -101,6 +101,15 @@ impl Individual {
     /// The values of these objectives, if it has them all.
     pub fn values(&self, objectives: &[String]) -> Option<Vec<f64>> {
         objectives.iter().map(|name| self.objectives.get(name).copied()).collect()
+    }
+
+    /// How its training ended.
+    pub fn outcome(&self) -> &'static str {
+        match (&self.weights, self.epochs) {
+            (Some(_), _) => "trained",
+            (None, 0) => "out of memory",
+            (None, _) => "diverged",
+        }
     }
 
     /// The edits as people read them.

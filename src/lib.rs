@@ -2,6 +2,7 @@
 pub mod cli;
 pub mod config;
 pub mod data;
+pub mod device;
 mod error;
 pub mod executor;
 pub mod individual;

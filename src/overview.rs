@@ -90,7 +90,7 @@ fn individual_view(
         test_error,
         seconds: individual.seconds,
         epochs: individual.epochs,
-        outcome: if individual.weights.is_some() { "trained".into() } else { "diverged".into() },
+        outcome: individual.outcome().into(),
         layers: if on_front { layers(&individual.architecture) } else { Vec::new() },
     }
 }

@@ -50,6 +50,7 @@ struct State {
     parameters: BTreeMap<ParamKey, Parameter>,
     /// Running statistics of batch norms.
     statistics: BTreeMap<ParamKey, Tensor>,
+    device: Device,
     epoch: usize,
 }
 
@@ -79,8 +80,8 @@ impl Trainer<'_> {
     pub fn train(&self, network: &Network, teacher: Option<&Network>) -> Result<End> {
         let architecture = network.architecture();
         let mut state = match self.checkpoint.exists() {
-            true => State::load(self.checkpoint, architecture)?,
-            false => State::new(network.weights())?,
+            true => State::load(self.checkpoint, architecture, &network.device())?,
+            false => State::new(network.weights(), &network.device())?,
         };
         while state.epoch < self.plan.epochs {
             let teacher = teacher.filter(|_| state.epoch < self.plan.distill_epochs);
@@ -115,6 +116,7 @@ impl Trainer<'_> {
                 return Ok(None);
             }
             let (images, targets) = self.data.train_batch(indices, self.recipe, &mut rng)?;
+            let (images, targets) = (images.to_device(&state.device)?, targets.to_device(&state.device)?);
             let step = state.epoch * batches.len() + place;
             let lr = cosine(self.plan.lr, self.recipe.lr_end, step, steps);
             let loss = self.step(architecture, state, teacher, (&images, &targets), lr)?;
@@ -170,7 +172,7 @@ fn cosine(start: f64, end: f64, step: usize, steps: usize) -> f64 {
 
 impl State {
     /// Copies what is trained: a parameter is written in place, and the parent shares these tensors.
-    fn new(weights: &Weights) -> Result<Self> {
+    fn new(weights: &Weights, device: &Device) -> Result<Self> {
         let (mut parameters, mut statistics) = (BTreeMap::new(), BTreeMap::new());
         for (key, tensor) in weights.iter() {
             if key.role.is_trained() {
@@ -179,7 +181,7 @@ impl State {
                 statistics.insert(key, tensor.clone());
             }
         }
-        Ok(Self { parameters, statistics, epoch: 0 })
+        Ok(Self { parameters, statistics, device: device.clone(), epoch: 0 })
     }
 
     /// What a forward pass reads: variables of the tape, and constants.
@@ -225,10 +227,10 @@ impl State {
         crate::store::write_atomically(path, &bytes)
     }
 
-    fn load(path: &Path, architecture: &Architecture) -> Result<Self> {
+    fn load(path: &Path, architecture: &Architecture, device: &Device) -> Result<Self> {
         let broken = |found: String| Error::data(path, "checkpoint", "a training of this network", found);
         let bytes = std::fs::read(path).map_err(Error::io("read", path))?;
-        let tensors = candle_core::safetensors::load_buffer(&bytes, &Device::Cpu)
+        let tensors = candle_core::safetensors::load_buffer(&bytes, device)
             .map_err(|error| broken(error.to_string()))?;
         let epoch = tensors.get("epoch").ok_or_else(|| broken("no epoch".into()))?.to_vec1::<u32>()?;
         let epoch = *epoch.first().ok_or_else(|| broken("no epoch".into()))? as usize;
@@ -239,7 +241,7 @@ impl State {
         };
         let weights = part("w.")?;
         weights.check(architecture)?;
-        let mut state = Self { epoch, ..Self::new(&weights)? };
+        let mut state = Self { epoch, ..Self::new(&weights, device)? };
         for (key, velocity) in part("v.")?.iter() {
             state.parameters.insert(key, Parameter::with_velocity(weights.get(key)?, velocity)?);
         }
@@ -252,10 +254,10 @@ impl State {
 /// # Errors
 /// When the images do not have the network's shape.
 pub fn error_rate(network: &Network, data: &Dataset, split: &Split) -> Result<f64> {
-    let mut wrong = 0usize;
+    let (mut wrong, device) = (0usize, network.device());
     for batch in split.eval_batches(data.shape, &data.normalisation, EVAL_BATCH) {
         let (images, labels) = batch?;
-        let predicted = network.logits(&images)?.argmax(1)?.to_vec1::<u32>()?;
+        let predicted = network.logits(&images.to_device(&device)?)?.argmax(1)?.to_vec1::<u32>()?;
         wrong += predicted.iter().zip(labels).filter(|(a, b)| a != b).count();
     }
     Ok(wrong as f64 / split.len().max(1) as f64)

@@ -27,6 +27,7 @@ pub(super) fn finish(args: FinishArgs) -> Result<()> {
     let workshop = Workshop {
         data: data.clone(),
         recipe: store.config.recipe.clone(),
+        device: crate::device::open(&store.config.device)?,
         blobs: store.blobs.clone(),
         stop: Arc::new(Stop::default()),
         observer: Arc::from(for_stderr()),
@@ -39,6 +40,7 @@ pub(super) fn finish(args: FinishArgs) -> Result<()> {
                 record(&store, &data, member, args.from_scratch, (epochs, weights, error, seconds))?;
             }
             JobResult::Diverged { .. } => print(&format!("{}: training diverged\n", member.id))?,
+            JobResult::OutOfMemory { .. } => print(&format!("{}: the device's memory is full\n", member.id))?,
         }
         // Last, so that a process killed in between need not train again.
         store.blobs.remove_checkpoint(&job.plan.name)

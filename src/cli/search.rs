@@ -119,16 +119,7 @@ fn validate(config: &Config) -> Result<()> {
         data: &data,
         morphisms: &morphisms,
     })?;
-    if config.device != "cpu" {
-        return Err(Error::Config {
-            origin: "--device".into(),
-            key: "device".into(),
-            expected: "cpu: this program was built without CUDA".into(),
-            found: format!("`{}`", config.device),
-            hint: None,
-        });
-    }
-    Ok(())
+    crate::device::open(&config.device).map(|_| ())
 }
 
 /// `runs/DATA-TIME`.

@@ -76,6 +76,11 @@ pub enum JobResult {
         /// Seconds.
         seconds: f64,
     },
+    /// It does not fit into the device's memory.
+    OutOfMemory {
+        /// Seconds.
+        seconds: f64,
+    },
 }
 
 /// Trains networks side by side.
@@ -84,6 +89,6 @@ pub trait Executor {
     /// asked to stop it returns early; what is not reported then has not ended.
     ///
     /// # Errors
-    /// When a job cannot be carried out, for a reason other than divergence.
+    /// When a job cannot be carried out, for a reason other than divergence or a full device.
     fn run(&self, jobs: &[Job], report: &mut dyn FnMut(usize, JobResult) -> Result<()>) -> Result<()>;
 }

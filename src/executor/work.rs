@@ -11,6 +11,7 @@ use super::{Job, JobResult, Start};
 use crate::Result;
 use crate::config::Recipe;
 use crate::data::Dataset;
+use crate::device::is_out_of_memory;
 use crate::individual::Edit;
 use crate::progress::{Event, Observer};
 use crate::stop::Stop;
@@ -26,6 +27,8 @@ pub struct Workshop {
     pub data: Arc<Dataset>,
     /// How networks are trained.
     pub recipe: Recipe,
+    /// Where they are trained.
+    pub device: Device,
     /// Weights and checkpoints.
     pub blobs: Blobs,
     /// Asked to stop?
@@ -38,6 +41,15 @@ impl Workshop {
     /// Trains and evaluates; none if asked to stop before the end.
     pub(super) fn perform(&self, job: &Job) -> Result<Option<JobResult>> {
         let begun = Instant::now();
+        match self.attempt(job, begun) {
+            Err(error) if is_out_of_memory(&error) => {
+                Ok(Some(JobResult::OutOfMemory { seconds: begun.elapsed().as_secs_f64() }))
+            }
+            other => other,
+        }
+    }
+
+    fn attempt(&self, job: &Job, begun: Instant) -> Result<Option<JobResult>> {
         let (network, parent) = self.start(job)?;
         let first_error = match job.start {
             Start::Inherit { .. } => Some(error_rate(&network, &self.data, &self.data.validation)?),
@@ -83,11 +95,11 @@ impl Workshop {
     fn start(&self, job: &Job) -> Result<(Network, Option<Network>)> {
         match &job.start {
             Start::Scratch { seed } => {
-                let network = Network::init(job.architecture.clone(), *seed, DType::F32, &Device::Cpu)?;
+                let network = Network::init(job.architecture.clone(), *seed, DType::F32, &self.device)?;
                 Ok((network, None))
             }
             Start::Inherit { architecture, weights, edits, .. } => {
-                let weights: Weights = self.blobs.get(weights, &Device::Cpu)?;
+                let weights: Weights = self.blobs.get(weights, &self.device)?;
                 let parent = Network::new((**architecture).clone(), weights)?;
                 Ok((inherit(&parent, edits, &self.calibration_batch()?)?, Some(parent)))
             }
@@ -100,7 +112,7 @@ impl Workshop {
         let step = (train.len() / CALIBRATION).max(1);
         let pixels: Vec<u8> =
             (0..train.len()).step_by(step).flat_map(|index| train.image(index)).copied().collect();
-        normalisation.tensor(&pixels, *shape)
+        Ok(normalisation.tensor(&pixels, *shape)?.to_device(&self.device)?)
     }
 }
 

@@ -36,7 +36,7 @@ impl Search {
             self.store.blobs.remove_checkpoint(&job.plan.name)?;
             let error = match &result {
                 JobResult::Trained { error, .. } => Some(*error),
-                JobResult::Diverged { .. } => None,
+                JobResult::Diverged { .. } | JobResult::OutOfMemory { .. } => None,
             };
             let params = job.architecture.parameter_count();
             self.observer.observe(&Event::ChildTrained { id: None, generation, child, error, params });
@@ -97,6 +97,7 @@ impl Search {
                 (Some(weights.clone()), *first_error, *seconds, job.plan.epochs)
             }
             JobResult::Diverged { epoch, first_error, seconds } => (None, *first_error, *seconds, *epoch),
+            JobResult::OutOfMemory { seconds } => (None, None, *seconds, 0),
         };
         let (parent, edits) = match &job.start {
             Start::Scratch { .. } => (None, Vec::new()),
