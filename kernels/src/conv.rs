@@ -1,23 +1,27 @@
 //! Two-dimensional convolution, grouped and depthwise included.
 
+mod algorithm;
 mod correlate;
 mod forward;
 mod geometry;
 mod input_gradient;
+mod interleave;
 mod planes;
+mod pointwise;
+mod product;
 mod tile;
 mod weight_gradient;
+mod winograd;
 
 use crate::op::{Argument, Compute, Op, Run};
 use crate::operand::Operand;
 use crate::reduce::ChannelSums;
 use crate::tensor::{check_dtypes, check_shape, values, with_float};
 use candle_core::backend::BackendStorage;
-use candle_core::{CpuStorage, Result, Shape, Tensor, WithDType};
-use forward::{forward, input_planes, input_taps};
+use candle_core::{CpuStorage, Device, Result, Shape, Storage, Tensor, WithDType};
 use geometry::Geometry;
-use input_gradient::input_gradient;
-use weight_gradient::WeightGradient;
+
+pub use algorithm::ConvAlgorithm;
 
 const OP: &str = "conv2d";
 
@@ -33,12 +37,15 @@ pub struct Conv2dConfig {
     /// Input and output channels are cut into this many independent groups; as many groups as channels
     /// is a depthwise convolution.
     pub groups: usize,
+    /// How it is computed.
+    pub algorithm: ConvAlgorithm,
 }
 
 impl Default for Conv2dConfig {
-    /// Stride 1, no padding, dilation 1, one group.
+    /// Stride 1, no padding, dilation 1, one group, the fastest algorithm.
     fn default() -> Self {
-        Self { stride: (1, 1), padding: (0, 0), dilation: (1, 1), groups: 1 }
+        let algorithm = ConvAlgorithm::Auto;
+        Self { stride: (1, 1), padding: (0, 0), dilation: (1, 1), groups: 1, algorithm }
     }
 }
 
@@ -92,8 +99,28 @@ impl Conv2d {
     ) -> Result<(CpuStorage, Shape)> {
         with_float!(OP, x.0.dtype(), T => {
             let bias = bias.map(|bias| values::<T>(OP, bias)).transpose()?;
-            let y = forward(&self.geometry, values::<T>(OP, x)?, values::<T>(OP, weight)?, bias);
+            let (x, weight) = (values::<T>(OP, x)?, values::<T>(OP, weight)?);
+            let y = algorithm::forward(&self.geometry, x, weight, bias);
             Ok((T::to_cpu_storage_owned(y), Shape::from(&self.geometry.output_shape()[..])))
+        })
+    }
+
+    /// The gradients of `x` and `weight` together, which share work, on the CPU.
+    fn both_gradients(&self, x: &Tensor, weight: &Tensor, dy: &Tensor) -> Result<Option<[Tensor; 2]>> {
+        let (x, weight, dy) = (x.storage_and_layout(), weight.storage_and_layout(), dy.storage_and_layout());
+        let (Storage::Cpu(x_storage), Storage::Cpu(weight_storage), Storage::Cpu(dy_storage)) =
+            (&*x.0, &*weight.0, &*dy.0)
+        else {
+            return Ok(None);
+        };
+        let g = &self.geometry;
+        with_float!(OP, x_storage.dtype(), T => {
+            let x = values::<T>(OP, (x_storage, x.1))?;
+            let weight = values::<T>(OP, (weight_storage, weight.1))?;
+            let dy = values::<T>(OP, (dy_storage, dy.1))?;
+            let (dx, dw) = algorithm::gradients(g, x, weight, dy);
+            let dx = Tensor::from_vec(dx, &g.input_shape(), &Device::Cpu)?;
+            Ok(Some([dx, Tensor::from_vec(dw, &g.weight_shape(), &Device::Cpu)?]))
         })
     }
 }
@@ -118,8 +145,13 @@ impl Op<2> for Conv2d {
         wanted: [bool; 2],
     ) -> Result<[Option<Tensor>; 2]> {
         let geometry = self.geometry;
+        if wanted == [true; 2]
+            && let Some(both) = self.both_gradients(x, weight, dy)?
+        {
+            return Ok(both.map(Some));
+        }
         let dx = wanted[0].then(|| InputGradient { geometry }.run([weight, dy])).transpose()?;
-        let dw = wanted[1].then(|| WeightGradientOp { geometry }.run([x, dy])).transpose()?;
+        let dw = wanted[1].then(|| WeightGradient { geometry }.run([x, dy])).transpose()?;
         Ok([dx, dw])
     }
 }
@@ -160,18 +192,19 @@ impl Compute<2> for InputGradient {
 
     fn cpu(&self, [weight, dy]: [Argument<CpuStorage>; 2]) -> Result<(CpuStorage, Shape)> {
         with_float!(OP, weight.0.dtype(), T => {
-            let dx = input_gradient(&self.geometry, values::<T>(OP, weight)?, values::<T>(OP, dy)?);
+            let (weight, dy) = (values::<T>(OP, weight)?, values::<T>(OP, dy)?);
+            let dx = algorithm::input_gradient(&self.geometry, weight, dy);
             Ok((T::to_cpu_storage_owned(dx), Shape::from(&self.geometry.input_shape()[..])))
         })
     }
 }
 
 /// (x, dy) -> dweight
-struct WeightGradientOp {
+struct WeightGradient {
     geometry: Geometry,
 }
 
-impl Compute<2> for WeightGradientOp {
+impl Compute<2> for WeightGradient {
     fn name(&self) -> &'static str {
         "conv2d-weight-gradient"
     }
@@ -179,9 +212,7 @@ impl Compute<2> for WeightGradientOp {
     fn cpu(&self, [x, dy]: [Argument<CpuStorage>; 2]) -> Result<(CpuStorage, Shape)> {
         let g = &self.geometry;
         with_float!(OP, x.0.dtype(), T => {
-            let planes = input_planes(g);
-            let taps = input_taps(g, &planes);
-            let dw = WeightGradient::new(g, planes, &taps, values::<T>(OP, x)?, values::<T>(OP, dy)?).run();
+            let dw = algorithm::weight_gradient(g, values::<T>(OP, x)?, values::<T>(OP, dy)?);
             Ok((T::to_cpu_storage_owned(dw), Shape::from(&g.weight_shape()[..])))
         })
     }

@@ -51,7 +51,7 @@ mod tape;
 mod tensor;
 
 pub use activation::relu;
-pub use conv::{Conv2dConfig, conv2d};
+pub use conv::{Conv2dConfig, ConvAlgorithm, conv2d};
 pub use linear::linear;
 pub use loss::cross_entropy;
 pub use mix::mix;

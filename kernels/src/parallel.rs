@@ -64,15 +64,19 @@ pub(crate) fn build_chunks<T: Float>(
     build(length, |values| for_each_chunk(values, size, job))
 }
 
-/// Lends out this thread's spare buffer, at least `length` long, with unspecified but initialised content.
+/// Lends out a spare buffer of this thread, of `length` numbers, with unspecified but initialised content.
+/// It starts a line of the cache.
 pub(crate) fn with_scratch<T: Float, R>(length: usize, work: impl FnOnce(&mut [T]) -> R) -> R {
-    // Taken out while in use, so a nested call gets a buffer of its own instead of a panic.
-    let mut buffer = T::spare().take();
-    if buffer.len() < length {
-        buffer.resize(length, T::ZERO);
+    const LINE: usize = 64;
+    // Taken out while in use, so that a nested call gets another one, and the same one every time.
+    let mut buffer = T::spare().with_borrow_mut(|spare| spare.pop()).unwrap_or_default();
+    let needed = length + LINE / size_of::<T>();
+    if buffer.len() < needed {
+        buffer.resize(needed, T::ZERO);
     }
-    let result = work(&mut buffer[..length]);
-    T::spare().replace(buffer);
+    let skip = buffer.as_ptr().align_offset(LINE);
+    let result = work(&mut buffer[skip..skip + length]);
+    T::spare().with_borrow_mut(|spare| spare.push(buffer));
     result
 }
 

@@ -39,10 +39,49 @@ prop_compose! {
             x: [batch, groups * channels, h, w],
             weight: [groups * outputs, channels, kh, kw],
             bias,
-            cfg: Conv2dConfig { stride: (sh, sw), padding: (ph, pw), dilation: (dh, dw), groups },
+            cfg: Conv2dConfig { stride: (sh, sw), padding: (ph, pw), dilation: (dh, dw), groups, algorithm: Default::default() },
             seed,
         }
     }
+}
+
+/// An axis of any size, so that tiles are cut off everywhere; channels that fill no vector, or several.
+fn winograd_conv() -> impl Strategy<Value = Conv> {
+    let axis = || {
+        (0..=4usize).prop_flat_map(|padding| {
+            let smallest = 3usize.saturating_sub(2 * padding).max(1);
+            (smallest..smallest + 14).prop_map(move |input| (input, padding))
+        })
+    };
+    let channels = (1..=3usize, 1..=2usize, 1..=20usize, 1..=35usize);
+    (axis(), axis(), channels, any::<bool>(), any::<u64>()).prop_map(
+        |((h, ph), (w, pw), (batch, groups, channels, outputs), bias, seed)| Conv {
+            x: [batch, groups * channels, h, w],
+            weight: [groups * outputs, channels, 3, 3],
+            bias,
+            cfg: Conv2dConfig {
+                padding: (ph, pw),
+                groups,
+                algorithm: ConvAlgorithm::Winograd,
+                ..Default::default()
+            },
+            seed,
+        },
+    )
+}
+
+/// 1x1 kernels on images of less than a strip, of several, and of more than are turned round together.
+fn pointwise_conv() -> impl Strategy<Value = Conv> {
+    let sizes = (1..=3usize, 1..=2usize, 4..=13usize, 4..=35usize, 1..=13usize, 1..=13usize);
+    (sizes, any::<bool>(), any::<u64>()).prop_map(|((batch, groups, channels, outputs, h, w), bias, seed)| {
+        Conv {
+            x: [batch, groups * channels, h, w],
+            weight: [groups * outputs, channels, 1, 1],
+            bias,
+            cfg: Conv2dConfig { groups, ..Default::default() },
+            seed,
+        }
+    })
 }
 
 impl Conv {
@@ -103,6 +142,16 @@ proptest! {
 
 proptest! {
     #![proptest_config(cases(60))]
+
+    #[test]
+    fn of_winograd_convolutions(conv in winograd_conv()) {
+        check_gradients(&conv.arguments(), |a| conv.run(a));
+    }
+
+    #[test]
+    fn of_pointwise_convolutions(conv in pointwise_conv()) {
+        check_gradients(&conv.arguments(), |a| conv.run(a));
+    }
 
     #[test]
     fn of_halving_max_pooling(h in 2..=19usize, w in 2..=35usize, seed in any::<u64>()) {

@@ -7,7 +7,13 @@ use candle_core::{D, DType, Device, Result, Tensor, Var};
 use common::{Numbers, cases, distance, gradients, numbers};
 use proptest::prelude::*;
 
-const SAME: Conv2dConfig = Conv2dConfig { stride: (1, 1), padding: (1, 1), dilation: (1, 1), groups: 1 };
+const SAME: Conv2dConfig = Conv2dConfig {
+    stride: (1, 1),
+    padding: (1, 1),
+    dilation: (1, 1),
+    groups: 1,
+    algorithm: ConvAlgorithm::Auto,
+};
 const HALVE: Pool2dConfig = Pool2dConfig { kernel: (2, 2), stride: (2, 2), padding: (0, 0) };
 
 /// Output and gradients of one function in f32 against f64.
@@ -36,7 +42,7 @@ prop_compose! {
         let x = random.tensor(&[batch, groups * channels, h, w]);
         let weight = random.tensor(&[groups * outputs, channels, kernel, kernel]);
         let (stride, padding, dilation) = ((stride, stride), (padding, padding), (dilation, dilation));
-        (vec![x, weight], Conv2dConfig { stride, padding, dilation, groups })
+        (vec![x, weight], Conv2dConfig { stride, padding, dilation, groups, algorithm: ConvAlgorithm::Auto })
     }
 }
 
@@ -49,6 +55,25 @@ proptest! {
         #[allow(clippy::disallowed_methods)] // candle's own is the reference here
         let expected = x.conv2d(weight, cfg.padding.0, cfg.stride.0, cfg.dilation.0, cfg.groups).unwrap();
         prop_assert!(distance(&conv2d(x, weight, None, &cfg).unwrap(), &expected) <= 1e-12);
+    }
+
+    /// Several chunks of samples, panels of channels and strips of pixels.
+    #[test]
+    fn pointwise_convolution_is_candles(
+        (batch, channels, outputs) in (1..=40usize, 4..=40usize, 4..=40usize),
+        (h, w) in (1..=16usize, 1..=16usize),
+        seed in any::<u64>(),
+    ) {
+        let mut random = Numbers(seed);
+        let arguments = [random.tensor(&[batch, channels, h, w]), random.tensor(&[outputs, channels, 1, 1])];
+        let own = |a: &[Tensor]| conv2d(&a[0], &a[1], None, &Conv2dConfig::default());
+        #[allow(clippy::disallowed_methods)] // candle's own is the reference here
+        let candles = |a: &[Tensor]| a[0].conv2d(&a[1], 0, 1, 1, 1);
+        prop_assert!(distance(&own(&arguments).unwrap(), &candles(&arguments).unwrap()) <= 1e-12);
+        let (found, expected) = (gradients(&arguments, own).unwrap(), gradients(&arguments, candles).unwrap());
+        for (found, expected) in found.iter().zip(&expected) {
+            prop_assert!(distance(found, expected) <= 1e-12);
+        }
     }
 
     #[test]
@@ -79,6 +104,94 @@ proptest! {
             cross_entropy(&linear(&a[0], &a[1], None)?, &targets.to_dtype(a[0].dtype())?)
         });
     }
+}
+
+/// [`SAME`] by one algorithm.
+fn same(algorithm: ConvAlgorithm) -> Conv2dConfig {
+    Conv2dConfig { algorithm, ..SAME }
+}
+
+/// L2 norm of the difference over that of the expected values.
+fn relative_error(found: &Tensor, expected: &Tensor) -> f64 {
+    let (found, expected) = (numbers(found), numbers(expected));
+    let norm = |values: &mut dyn Iterator<Item = f64>| values.map(|v| v * v).sum::<f64>().sqrt();
+    norm(&mut found.iter().zip(&expected).map(|(a, b)| a - b)) / norm(&mut expected.iter().copied())
+}
+
+/// Output and gradients of a padded convolution.
+fn conv_results(arguments: &[Tensor], algorithm: ConvAlgorithm) -> Vec<Tensor> {
+    let conv = |a: &[Tensor]| conv2d(&a[0], &a[1], None, &same(algorithm));
+    let mut results = gradients(arguments, conv).unwrap();
+    results.push(conv(arguments).unwrap());
+    results
+}
+
+/// Batches of several chunks and blocks, channels of several panels.
+#[test]
+fn winograd_is_direct_convolution() {
+    let shapes =
+        [[70, 5, 9, 7, 11], [3, 17, 40, 33, 30], [130, 9, 2, 4, 3], [9, 33, 20, 28, 28], [1, 8, 16, 1, 1]];
+    for (i, [batch, channels, outputs, h, w]) in shapes.into_iter().enumerate() {
+        let mut random = Numbers(i as u64);
+        let arguments = [random.tensor(&[batch, channels, h, w]), random.tensor(&[outputs, channels, 3, 3])];
+        let expected = conv_results(&arguments, ConvAlgorithm::Direct);
+        for (found, expected) in conv_results(&arguments, ConvAlgorithm::Winograd).iter().zip(&expected) {
+            let off = distance(found, expected);
+            assert!(off <= 1e-12, "{:?}: off by {off:e}", shapes[i]);
+        }
+    }
+}
+
+/// The documented accuracy of both algorithms in f32 with some room, against the direct sums in f64.
+#[test]
+fn accuracy_of_algorithms_in_f32() {
+    for (batch, channels, outputs, size) in
+        [(16, 16, 16, 28), (8, 64, 64, 16), (8, 64, 128, 8), (32, 32, 32, 7)]
+    {
+        let mut random = Numbers(size as u64);
+        let x = random.tensor(&[batch, channels, size, size]).to_dtype(DType::F32).unwrap();
+        let weight = random.tensor(&[outputs, channels, 3, 3]).to_dtype(DType::F32).unwrap();
+        let exact = [x.to_dtype(DType::F64).unwrap(), weight.to_dtype(DType::F64).unwrap()];
+        let exact = conv_results(&exact, ConvAlgorithm::Direct);
+        let single = [x, weight];
+        for (algorithm, bound) in [(ConvAlgorithm::Direct, 1e-6), (ConvAlgorithm::Winograd, 4e-6)] {
+            for (i, (found, exact)) in conv_results(&single, algorithm).iter().zip(&exact).enumerate() {
+                let off = relative_error(found, exact);
+                assert!(off <= bound, "{algorithm:?}, result {i}: off by {off:e}");
+            }
+        }
+    }
+}
+
+/// With enough channels; f64 is for checks.
+#[test]
+fn auto_is_winograd_in_f32_alone() {
+    let mut random = Numbers(3);
+    let double = [random.tensor(&[2, 16, 9, 9]), random.tensor(&[16, 16, 3, 3])];
+    let single = double.each_ref().map(|t| t.to_dtype(DType::F32).unwrap());
+    let bits = |arguments, algorithm| numbers(&conv_results(arguments, algorithm)[2]);
+    let (direct, winograd) = (ConvAlgorithm::Direct, ConvAlgorithm::Winograd);
+    assert_eq!(bits(&single, ConvAlgorithm::Auto), bits(&single, winograd));
+    assert_eq!(bits(&double, ConvAlgorithm::Auto), bits(&double, direct));
+    assert_ne!(bits(&single, direct), bits(&single, winograd));
+}
+
+/// An image has the same output alone as in a batch, and a gradient the same bits alone as with the other.
+#[test]
+fn winograd_does_not_depend_on_company() {
+    let mut random = Numbers(4);
+    let x = random.tensor(&[21, 16, 10, 9]).to_dtype(DType::F32).unwrap();
+    let weight = random.tensor(&[24, 16, 3, 3]).to_dtype(DType::F32).unwrap();
+    let cfg = same(ConvAlgorithm::Winograd);
+    let all = conv2d(&x, &weight, None, &cfg).unwrap();
+    let alone = conv2d(&x.narrow(0, 17, 1).unwrap(), &weight, None, &cfg).unwrap();
+    assert_eq!(numbers(&all.narrow(0, 17, 1).unwrap()), numbers(&alone));
+
+    let both = conv_results(&[x.clone(), weight.clone()], ConvAlgorithm::Winograd);
+    let dx = gradients(&[x.clone()], |a| conv2d(&a[0], &weight, None, &cfg)).unwrap();
+    let dw = gradients(&[weight.clone()], |a| conv2d(&x, &a[0], None, &cfg)).unwrap();
+    assert_eq!(numbers(&both[0]), numbers(&dx[0]));
+    assert_eq!(numbers(&both[1]), numbers(&dw[0]));
 }
 
 fn softmax(x: &Tensor) -> Tensor {
@@ -137,6 +250,26 @@ fn bits_do_not_depend_on_threads() {
     assert!(one == bits(2) && one == bits(3));
 }
 
+/// Likewise of Winograd and 1x1 convolutions, with several chunks of partial gradients.
+///
+/// That [`ConvAlgorithm::Auto`] is Winograd here shows in [`auto_is_winograd_in_f32_alone`].
+#[test]
+fn bits_of_wide_convolutions_do_not_depend_on_threads() {
+    let mut random = Numbers(9);
+    let shapes: [&[usize]; 3] = [&[67, 16, 13, 11], &[20, 16, 3, 3], &[9, 20, 1, 1]];
+    let arguments = shapes.map(|s| random.tensor(s).to_dtype(DType::F32).unwrap());
+    let layers =
+        |a: &[Tensor]| conv2d(&conv2d(&a[0], &a[1], None, &SAME)?, &a[2], None, &Conv2dConfig::default());
+    let bits = |threads: usize| {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+        let mut all = pool.install(|| gradients(&arguments, layers).unwrap());
+        all.push(pool.install(|| layers(&arguments).unwrap()));
+        all.iter().flat_map(numbers).map(f64::to_bits).collect::<Vec<u64>>()
+    };
+    let one = bits(1);
+    assert!(one == bits(2) && one == bits(3));
+}
+
 /// NaN in: NaN out where PyTorch has one, and nowhere else.
 #[test]
 fn nan_passes_through() {
@@ -166,6 +299,25 @@ fn nan_passes_through() {
     let y = batch_norm_train(&x, &gamma, &beta, 1e-5, true).unwrap().output;
     assert!(found(y.narrow(1, 0, 1).unwrap()).iter().all(|v| v.is_nan()));
     assert!(found(y.narrow(1, 1, 1).unwrap()).iter().all(|v| v.is_finite()));
+}
+
+/// Winograd spreads a NaN over the tiles that read it, and over nothing else.
+#[test]
+fn nan_passes_through_winograd() {
+    let mut random = Numbers(6);
+    let weight = random.tensor(&[9, 5, 3, 3]);
+    let mut values = numbers(&random.tensor(&[2, 5, 13, 14]));
+    values[((5 + 2) * 13 + 6) * 14 + 5] = f64::NAN; // Row 6, column 5 of a channel of the second image.
+    let x = Tensor::from_vec(values, (2, 5, 13, 14), &Device::Cpu).unwrap();
+    let nan = |algorithm| -> Vec<bool> {
+        let y = conv2d(&x, &weight, None, &same(algorithm)).unwrap();
+        numbers(&y).iter().map(|v| v.is_nan()).collect()
+    };
+    let (direct, winograd) = (nan(ConvAlgorithm::Direct), nan(ConvAlgorithm::Winograd));
+    assert!(direct.iter().zip(&winograd).all(|(direct, winograd)| winograd >= direct));
+    assert_eq!(direct.iter().filter(|nan| **nan).count(), 9 * 9);
+    // The tile with rows and columns 4 to 7 alone reads row 6 and column 5; all nine outputs have it.
+    assert_eq!(winograd.iter().filter(|nan| **nan).count(), 9 * 16);
 }
 
 #[test]

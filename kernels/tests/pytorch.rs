@@ -51,7 +51,12 @@ impl Case {
         match self.op.as_str() {
             "conv2d" => {
                 let (stride, padding, dilation, groups) = (s.stride, s.padding, s.dilation, s.groups);
-                conv2d(&a[0], &a[1], a.get(2), &Conv2dConfig { stride, padding, dilation, groups })
+                conv2d(
+                    &a[0],
+                    &a[1],
+                    a.get(2),
+                    &Conv2dConfig { stride, padding, dilation, groups, algorithm: ConvAlgorithm::Auto },
+                )
             }
             "max_pool2d" => max_pool2d(&a[0], &pool),
             "avg_pool2d" => avg_pool2d(&a[0], &pool),

@@ -4,7 +4,13 @@
 use candle_convnet::*;
 use candle_core::{DType, Device, Result, Tensor, Var};
 
-const SAME: Conv2dConfig = Conv2dConfig { stride: (1, 1), padding: (1, 1), dilation: (1, 1), groups: 1 };
+const SAME: Conv2dConfig = Conv2dConfig {
+    stride: (1, 1),
+    padding: (1, 1),
+    dilation: (1, 1),
+    groups: 1,
+    algorithm: ConvAlgorithm::Auto,
+};
 
 fn tensor(shape: &[usize], seed: usize) -> Result<Tensor> {
     let count = shape.iter().product();

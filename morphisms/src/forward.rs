@@ -180,7 +180,13 @@ impl<'r, 'a, V: Operand> Run<'r, 'a, V> {
 
 fn conv_config(conv: &Conv) -> ops::Conv2dConfig {
     let Window { stride, padding, .. } = conv.window;
-    ops::Conv2dConfig { stride, padding, dilation: conv.dilation, groups: conv.groups }
+    ops::Conv2dConfig {
+        stride,
+        padding,
+        dilation: conv.dilation,
+        groups: conv.groups,
+        algorithm: Default::default(),
+    }
 }
 
 fn pool_config(window: &Window) -> ops::Pool2dConfig {

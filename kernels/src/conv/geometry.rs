@@ -5,7 +5,7 @@
 //! input positions `phase - padding, phase - padding + stride, ...`. So over phases every convolution
 //! is a plain correlation, whose vectors of neighbouring outputs read vectors of neighbouring inputs.
 
-use super::Conv2dConfig;
+use super::{Conv2dConfig, ConvAlgorithm};
 use crate::tensor::{image_dims, mismatch};
 use candle_core::{Result, Tensor};
 use std::collections::BTreeSet;
@@ -73,13 +73,14 @@ pub(super) struct Geometry {
     pub outputs: usize,
     pub height: Axis,
     pub width: Axis,
+    pub algorithm: ConvAlgorithm,
 }
 
 impl Geometry {
     pub fn new(op: &str, x: &Tensor, weight: &Tensor, cfg: &Conv2dConfig) -> Result<Self> {
         let [batch, channels, h, w] = image_dims(op, "x", x)?;
         let [outputs, group_channels, kh, kw] = image_dims(op, "weight", weight)?;
-        let Conv2dConfig { stride, padding, dilation, groups } = *cfg;
+        let Conv2dConfig { stride, padding, dilation, groups, algorithm } = *cfg;
         if [stride.0, stride.1, dilation.0, dilation.1, groups].contains(&0) {
             return Err(mismatch(op, "stride, dilation and groups of at least 1", format!("{cfg:?}")));
         }
@@ -97,7 +98,8 @@ impl Geometry {
             let expected = format!("a kernel no larger than the padded input ({h}x{w}, {cfg:?})");
             return Err(mismatch(op, expected, format!("{kh}x{kw}")));
         };
-        Ok(Self { batch, groups, channels: group_channels, outputs: outputs / groups, height, width })
+        let outputs = outputs / groups;
+        Ok(Self { batch, groups, channels: group_channels, outputs, height, width, algorithm })
     }
 
     pub fn taps(&self) -> usize {

@@ -9,6 +9,7 @@
 //! sometimes to those of the next.
 #![allow(clippy::needless_range_loop)] // Counted loops are what the compiler unrolls into registers.
 
+use super::forward::{input_planes, input_taps};
 use super::geometry::Geometry;
 use super::planes::{Planes, Window};
 use crate::parallel;
@@ -24,19 +25,26 @@ const CHUNK_SAMPLES: usize = 4;
 /// part of the planes from the third-level cache costs less than those.
 const CACHE_BYTES: usize = 1024 * 1024;
 
+/// The gradient of the weights, in their layout.
+pub(super) fn weight_gradient<T: Float>(g: &Geometry, x: &[T], dy: &[T]) -> Vec<T> {
+    let planes = input_planes(g);
+    let taps = input_taps(g, &planes);
+    WeightGradient::new(g, planes, &taps, x, dy).run()
+}
+
 /// Gradients of one convolution's weights.
-pub(super) struct WeightGradient<'a, T> {
-    pub geometry: &'a Geometry,
-    pub x: &'a [T],
-    pub dy: &'a [T],
-    pub x_planes: Planes,
-    pub dy_planes: Planes,
+struct WeightGradient<'a, T> {
+    geometry: &'a Geometry,
+    x: &'a [T],
+    dy: &'a [T],
+    x_planes: Planes,
+    dy_planes: Planes,
     /// Offsets of the (channel, tap) pairs into the padded input of a group.
-    pub offsets: Vec<usize>,
+    offsets: Vec<usize>,
 }
 
 impl<'a, T: Float> WeightGradient<'a, T> {
-    pub fn new(geometry: &'a Geometry, x_planes: Planes, taps: &[usize], x: &'a [T], dy: &'a [T]) -> Self {
+    fn new(geometry: &'a Geometry, x_planes: Planes, taps: &[usize], x: &'a [T], dy: &'a [T]) -> Self {
         let (height, width) = (geometry.height, geometry.width);
         let window = Window { row: 0, row_step: 1, column: 0, column_step: 1 };
         let dy_planes = Planes {
@@ -51,7 +59,7 @@ impl<'a, T: Float> WeightGradient<'a, T> {
     }
 
     /// The gradient, in the layout of the weights.
-    pub fn run(&self) -> Vec<T> {
+    fn run(&self) -> Vec<T> {
         let g = self.geometry;
         let size = g.batch.div_ceil(CHUNKS).max(CHUNK_SAMPLES);
         let partials = parallel::map(g.batch.div_ceil(size), |i| {
@@ -76,7 +84,7 @@ impl<'a, T: Float> WeightGradient<'a, T> {
 }
 
 /// Adds partial results in their order.
-pub(super) fn sum<T: Float>(partials: Vec<Vec<T>>) -> Vec<T> {
+fn sum<T: Float>(partials: Vec<Vec<T>>) -> Vec<T> {
     let mut partials = partials.into_iter();
     let mut total = partials.next().unwrap_or_default();
     for partial in partials {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use candle_convnet::{Conv2dConfig, Tape, Value, conv2d, cross_entropy};
+use candle_convnet::{Conv2dConfig, ConvAlgorithm, Tape, Value, conv2d, cross_entropy};
 use candle_core::{DType, Tensor};
 
 use super::{largest, shares_storage};
@@ -252,7 +252,8 @@ fn seen(layer: &Layer, input: &Tensor) -> candle_core::Result<Tensor> {
     };
     let groups = input.dim(1)?;
     let ones = Tensor::ones((groups, 1, kernel.0, kernel.1), input.dtype(), input.device())?;
-    let cfg = Conv2dConfig { stride, padding, dilation, groups };
+    let algorithm = ConvAlgorithm::Direct; // Its zeros are exact.
+    let cfg = Conv2dConfig { stride, padding, dilation, groups, algorithm };
     conv2d(&input.abs()?, &ones, None, &cfg)
 }
 

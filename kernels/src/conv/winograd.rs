@@ -1,0 +1,119 @@
+//! Convolution with 3x3 kernels by Winograd's minimal filtering F(4x4, 3x3): 36 multiplications for 16
+//! outputs where the direct way takes 144.
+//!
+//! Lavin & Gray, *Fast Algorithms for Convolutional Neural Networks*, CVPR 2016. Tiles of 6x6 inputs
+//! and the kernels are transformed to 36 "frequencies"; for each frequency a matrix product over the
+//! channels is left; its result is transformed back to tiles of 4x4 outputs.
+//!
+//! Images are first copied into [`Cells`] of eight channels, so that all transforms work on vectors.
+//! Then a block of tiles at a time, small enough for the second-level cache, goes through transform,
+//! products and transform back. At edges where a tile does not fit it is cut off when the result is
+//! copied out.
+
+mod cells;
+mod forward;
+mod gradients;
+mod transform;
+mod weights;
+
+use super::geometry::{Axis, Geometry};
+use crate::simd::{Float, LANES};
+use cells::Cells;
+use transform::{KERNEL, SIDE, TILE};
+use weights::Panels;
+
+pub(super) use forward::forward;
+pub(super) use gradients::{gradients, input_gradient, weight_gradient};
+
+const FREQUENCIES: usize = SIDE * SIDE;
+/// Numbers between matrices of neighbouring frequencies, which otherwise often are a power of two apart
+/// and compete for the same lines of the cache.
+const GAP: usize = 16;
+/// Bytes of the frequencies of a block of tiles.
+const CACHE_BYTES: usize = 320 * 1024;
+
+/// Whether a convolution is one for Winograd: 3x3, stride 1, not dilated.
+pub(super) fn fits(g: &Geometry) -> bool {
+    let fits = |axis: &Axis| axis.kernel == KERNEL && axis.stride == 1 && axis.dilation == 1;
+    fits(&g.height) && fits(&g.width)
+}
+
+/// Whether Winograd is faster than the direct way, forward and backward together: with few channels the
+/// transforms cost more than the multiplications they save.
+pub(super) fn pays(g: &Geometry) -> bool {
+    g.channels.min(g.outputs) >= 8 && g.channels * g.outputs >= 128
+}
+
+/// How the images of a group are cut up.
+#[derive(Debug, Clone, Copy)]
+struct Plan {
+    /// Cells of the input, with the padding around the image.
+    x: Cells,
+    /// Cells of the output, up to the end of the last tile.
+    y: Cells,
+    /// Samples that are worked on together.
+    together: usize,
+    /// Most tiles that are transformed together.
+    block: usize,
+}
+
+impl Plan {
+    fn new<T: Float>(g: &Geometry) -> Self {
+        let (down, across) = (g.height.output.div_ceil(TILE), g.width.output.div_ceil(TILE));
+        let (rows, columns) = (down * TILE, across * TILE);
+        let tiles = (across, down * across);
+        let y = Cells {
+            channels: g.outputs,
+            image: (g.height.output, g.width.output),
+            rows,
+            columns,
+            padding: (0, 0),
+            tiles,
+        };
+        let x = Cells {
+            channels: g.channels,
+            image: (g.height.input, g.width.input),
+            rows: rows + SIDE - TILE,
+            columns: columns + SIDE - TILE,
+            padding: (g.height.padding, g.width.padding),
+            tiles,
+        };
+        let tile_bytes = FREQUENCIES * (x.count() + y.count()) * LANES * size_of::<T>();
+        let block = (CACHE_BYTES / tile_bytes).clamp(6, 96);
+        // Small images together fill a block, but not so many that only a few threads had work.
+        let together = (block / tiles.1).clamp(1, g.batch.div_ceil(4));
+        Self { x, y, together, block: block.min(together * tiles.1) }
+    }
+
+    /// The blocks of tiles of some samples, of nearly equal size.
+    fn blocks(&self, samples: usize) -> impl Iterator<Item = std::ops::Range<usize>> + use<> {
+        let tiles = samples * self.x.tiles.1;
+        let count = tiles.div_ceil(self.block);
+        (0..count).map(move |i| tiles * i / count..tiles * (i + 1) / count)
+    }
+
+    /// Frequencies of the tiles of `cells`.
+    fn frequencies(&self, cells: &Cells) -> Frequencies {
+        let channels = cells.count() * LANES;
+        Frequencies { channels, stride: self.block * channels + GAP }
+    }
+
+    /// Weights as the right factor of the forward pass: input channels in rows.
+    fn panels(g: &Geometry) -> Panels {
+        Panels { rows: g.channels, columns: g.outputs }
+    }
+}
+
+/// A matrix for every frequency: tiles in rows, channels in columns.
+#[derive(Debug, Clone, Copy)]
+struct Frequencies {
+    channels: usize,
+    /// Distance between the frequencies.
+    stride: usize,
+}
+
+impl Frequencies {
+    fn len(&self) -> usize {
+        FREQUENCIES * self.stride
+    }
+}

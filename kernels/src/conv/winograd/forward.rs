@@ -1,0 +1,231 @@
+//! The forward pass.
+
+use super::super::geometry::Geometry;
+use super::super::product::{PANEL, Product};
+use super::cells::Cells;
+use super::transform::{Grid, SIDE, TILE, from_input, from_output_gradient, to_output, transform};
+use super::weights::{Kernels, Panels};
+use super::{FREQUENCIES, Frequencies, Plan};
+use crate::parallel;
+use crate::simd::{Float, Isa, Kernel, LANES, dispatch};
+use std::ops::Range;
+
+/// The convolution itself.
+pub(in super::super) fn forward<T: Float>(g: &Geometry, x: &[T], weight: &[T], bias: Option<&[T]>) -> Vec<T> {
+    let (plan, panels) = (Plan::new::<T>(g), Plan::panels(g));
+    let sample = g.groups * g.outputs * g.output_plane();
+    parallel::with_scratch(g.groups * panels.len(), |weights| {
+        let kernels = weight.chunks_exact(g.outputs * g.channels * g.taps());
+        for (values, target) in kernels.zip(weights.chunks_exact_mut(panels.len())) {
+            Kernels { values, row: g.taps(), column: g.channels * g.taps() }.transform(panels, target);
+        }
+        let weights = &*weights;
+        parallel::build_chunks(g.batch * sample, plan.together * sample, |i, y| {
+            let first = i * plan.together;
+            let samples = first..first + y.len() / sample;
+            parallel::with_scratch(Scratch::<T>::len(&plan), |scratch| {
+                dispatch(Samples { g, plan: &plan, panels, x, weights, bias, samples, y, scratch })
+            });
+        })
+    })
+}
+
+struct Scratch<'a, T> {
+    x: &'a mut [T],
+    y: &'a mut [T],
+    inputs: &'a mut [T],
+    outputs: &'a mut [T],
+}
+
+impl<'a, T> Scratch<'a, T> {
+    fn lens(plan: &Plan) -> [usize; 4] {
+        let (x, y) = (&plan.x, &plan.y);
+        let cells = [plan.together * x.len(), plan.together * y.len()];
+        [cells[0], cells[1], plan.frequencies(x).len(), plan.frequencies(y).len()]
+    }
+
+    fn len(plan: &Plan) -> usize {
+        Self::lens(plan).iter().sum()
+    }
+
+    fn new(plan: &Plan, scratch: &'a mut [T]) -> Self {
+        let lens = Self::lens(plan);
+        let (x, rest) = scratch.split_at_mut(lens[0]);
+        let (y, rest) = rest.split_at_mut(lens[1]);
+        let (inputs, outputs) = rest.split_at_mut(lens[2]);
+        Self { x, y, inputs, outputs }
+    }
+}
+
+/// The work on some samples.
+struct Samples<'a, T> {
+    g: &'a Geometry,
+    plan: &'a Plan,
+    panels: Panels,
+    x: &'a [T],
+    weights: &'a [T],
+    bias: Option<&'a [T]>,
+    samples: Range<usize>,
+    y: &'a mut [T],
+    scratch: &'a mut [T],
+}
+
+impl<T: Float> Kernel for Samples<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<I: Isa>(self) {
+        let Self { g, plan, panels, x, weights, bias, samples, y, scratch } = self;
+        let scratch = Scratch::new(plan, scratch);
+        let (inputs, outputs) = (plan.frequencies(&plan.x), plan.frequencies(&plan.y));
+        let (x_len, y_len) = (g.channels * g.input_plane(), g.outputs * g.output_plane());
+        for (group, weights) in weights.chunks_exact(panels.len()).enumerate() {
+            for (sample, cells) in samples.clone().zip(scratch.x.chunks_exact_mut(plan.x.len())) {
+                plan.x.gather::<I, T>(&x[(sample * g.groups + group) * x_len..], cells);
+            }
+            for tiles in plan.blocks(samples.len()) {
+                let count = tiles.len();
+                input_tiles::<I, T>(&plan.x, tiles.clone(), scratch.x, inputs, scratch.inputs);
+                products::<I, T>(
+                    panels,
+                    weights,
+                    count,
+                    (inputs, scratch.inputs),
+                    (outputs, scratch.outputs),
+                );
+                output_tiles::<I, T>(&plan.y, tiles, outputs, scratch.outputs, scratch.y);
+            }
+            let bias = bias.map(|bias| &bias[group * g.outputs..][..g.outputs]);
+            for (i, cells) in scratch.y.chunks_exact(plan.y.len()).take(samples.len()).enumerate() {
+                let y = &mut y[(i * g.groups + group) * y_len..][..y_len];
+                plan.y.scatter::<I, T>(cells, bias, y);
+            }
+        }
+    }
+}
+
+/// Checks that all of the tiles lie inside their cells and frequencies.
+#[inline(always)]
+pub(super) fn check_tiles<T>(
+    cells: &Cells,
+    side: usize,
+    tiles: &Range<usize>,
+    values: &[T],
+    frequencies: Frequencies,
+    transformed: &[T],
+) {
+    let rows = cells.tiles.1 / cells.tiles.0;
+    assert!((rows - 1) * TILE + side <= cells.rows && (cells.tiles.0 - 1) * TILE + side <= cells.columns);
+    assert!(tiles.end.div_ceil(cells.tiles.1) * cells.len() <= values.len());
+    assert!(tiles.len() * frequencies.channels <= frequencies.stride);
+    assert!(cells.count() * LANES == frequencies.channels && frequencies.len() <= transformed.len());
+}
+
+/// Tiles of the input to frequencies.
+#[inline(always)]
+pub(super) fn input_tiles<I: Isa, T: Float>(
+    cells: &Cells,
+    tiles: Range<usize>,
+    values: &[T],
+    frequencies: Frequencies,
+    target: &mut [T],
+) {
+    check_tiles(cells, SIDE, &tiles, values, frequencies, target);
+    for (t, place) in cells.tiles(tiles).enumerate() {
+        for cell in 0..cells.count() {
+            // SAFETY: checked above.
+            unsafe {
+                let start = values.as_ptr().add(cell * cells.cell_len() + place);
+                let source = Grid { start, row: cells.columns * LANES, column: LANES };
+                let target = target.as_mut_ptr().add(t * frequencies.channels + cell * LANES);
+                transform(from_input::<I, T>, source, Grid::frequencies(target, frequencies.stride));
+            }
+        }
+    }
+}
+
+/// Tiles of the gradient of the output to frequencies.
+#[inline(always)]
+pub(super) fn output_gradient_tiles<I: Isa, T: Float>(
+    cells: &Cells,
+    tiles: Range<usize>,
+    values: &[T],
+    frequencies: Frequencies,
+    target: &mut [T],
+) {
+    check_tiles(cells, TILE, &tiles, values, frequencies, target);
+    for (t, place) in cells.tiles(tiles).enumerate() {
+        for cell in 0..cells.count() {
+            // SAFETY: checked above.
+            unsafe {
+                let start = values.as_ptr().add(cell * cells.cell_len() + place);
+                let source = Grid { start, row: cells.columns * LANES, column: LANES };
+                let target = target.as_mut_ptr().add(t * frequencies.channels + cell * LANES);
+                transform(
+                    from_output_gradient::<I, T>,
+                    source,
+                    Grid::frequencies(target, frequencies.stride),
+                );
+            }
+        }
+    }
+}
+
+/// Frequencies to tiles of the output.
+#[inline(always)]
+fn output_tiles<I: Isa, T: Float>(
+    cells: &Cells,
+    tiles: Range<usize>,
+    frequencies: Frequencies,
+    source: &[T],
+    values: &mut [T],
+) {
+    check_tiles(cells, TILE, &tiles, values, frequencies, source);
+    for (t, place) in cells.tiles(tiles).enumerate() {
+        for cell in 0..cells.count() {
+            // SAFETY: checked above.
+            unsafe {
+                let source = source.as_ptr().add(t * frequencies.channels + cell * LANES);
+                let start = values.as_mut_ptr().add(cell * cells.cell_len() + place);
+                let target = Grid { start, row: cells.columns * LANES, column: LANES };
+                transform(to_output::<I, T>, Grid::frequencies(source, frequencies.stride), target);
+            }
+        }
+    }
+}
+
+/// For every frequency the tiles times the weights.
+#[inline(always)]
+pub(super) fn products<I: Isa, T: Float>(
+    panels: Panels,
+    weights: &[T],
+    tiles: usize,
+    (from, source): (Frequencies, &[T]),
+    (to, target): (Frequencies, &mut [T]),
+) {
+    assert!(panels.rows <= from.channels && panels.columns <= to.channels && panels.len() <= weights.len());
+    assert!(tiles * from.channels <= from.stride && tiles * to.channels <= to.stride);
+    assert!(from.len() <= source.len() && to.len() <= target.len());
+    for frequency in 0..FREQUENCIES {
+        for panel in 0..panels.count() {
+            let right = panel * panels.panel_len() + frequency * panels.stride(panel);
+            // SAFETY: the assertions above.
+            unsafe {
+                let product = Product {
+                    left: source.as_ptr().add(frequency * from.stride),
+                    left_row: from.channels,
+                    left_column: 1,
+                    right: weights.as_ptr().add(right),
+                    right_row: panels.width(panel),
+                    right_vector: LANES,
+                    target: target.as_mut_ptr().add(frequency * to.stride + panel * PANEL),
+                    target_row: to.channels,
+                    rows: tiles,
+                    depth: panels.rows,
+                    columns: panels.width(panel),
+                };
+                product.run::<I, false>();
+            }
+        }
+    }
+}

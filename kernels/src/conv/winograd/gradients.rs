@@ -1,0 +1,267 @@
+//! Both gradients, from one transform of the gradient of the output.
+
+use super::super::geometry::Geometry;
+use super::super::product::{PANEL, Product};
+use super::cells::Cells;
+use super::forward::{check_tiles, input_tiles, output_gradient_tiles, products};
+use super::transform::{Grid, SIDE, to_input_gradient, transform_add};
+use super::weights::{Kernels, Panels, kernel_gradients};
+use super::{FREQUENCIES, Frequencies, Plan};
+use crate::parallel::{self, Shared};
+use crate::simd::{Float, Isa, Kernel, LANES, dispatch};
+use std::ops::Range;
+
+/// Most partial gradients of the weights: the batch is cut at places that depend on sizes alone, so that
+/// the sum has the same bits for any number of threads.
+const CHUNKS: usize = 8;
+/// Fewest tiles of a chunk, so that adding up the partial gradients costs little next to the products.
+const CHUNK_TILES: usize = 128;
+
+/// The gradients of the input and of the weights.
+pub(in super::super) fn gradients<T: Float>(
+    g: &Geometry,
+    x: &[T],
+    weight: &[T],
+    dy: &[T],
+) -> (Vec<T>, Vec<T>) {
+    Job::new(g, Some(x), Some(weight), dy).run()
+}
+
+/// The gradient of the input.
+pub(in super::super) fn input_gradient<T: Float>(g: &Geometry, weight: &[T], dy: &[T]) -> Vec<T> {
+    Job::new(g, None, Some(weight), dy).run().0
+}
+
+/// The gradient of the weights.
+pub(in super::super) fn weight_gradient<T: Float>(g: &Geometry, x: &[T], dy: &[T]) -> Vec<T> {
+    Job::new(g, Some(x), None, dy).run().1
+}
+
+struct Job<'a, T> {
+    g: &'a Geometry,
+    plan: Plan,
+    /// The input if the gradient of the weights is wanted.
+    x: Option<&'a [T]>,
+    /// The weights if the gradient of the input is wanted.
+    weight: Option<&'a [T]>,
+    dy: &'a [T],
+    /// Weights as the right factor of the gradient of the input: output channels in rows.
+    turned: Panels,
+    /// The gradient of the weights: input channels in rows.
+    panels: Panels,
+    /// Samples of a chunk.
+    size: usize,
+}
+
+impl<'a, T: Float> Job<'a, T> {
+    fn new(g: &'a Geometry, x: Option<&'a [T]>, weight: Option<&'a [T]>, dy: &'a [T]) -> Self {
+        let plan = Plan::new::<T>(g);
+        let size = g.batch.div_ceil(CHUNKS).max(CHUNK_TILES.div_ceil(plan.x.tiles.1));
+        let turned = Panels { rows: g.outputs, columns: g.channels };
+        Self { g, plan, x, weight, dy, turned, panels: Plan::panels(g), size }
+    }
+
+    /// The gradients of the input and of the weights; one that is not wanted is empty.
+    fn run(&self) -> (Vec<T>, Vec<T>) {
+        let (weights_len, partials_len) = (self.weights_len(), self.chunks() * self.partial_len());
+        parallel::with_scratch(weights_len + partials_len, |scratch| {
+            let (weights, partials) = scratch.split_at_mut(weights_len);
+            self.transform_weights(weights);
+            let dx = parallel::build(self.g.batch * self.dx_len(), |dx| self.fill(weights, dx, partials));
+            (dx, self.sum(partials))
+        })
+    }
+
+    fn transform_weights(&self, target: &mut [T]) {
+        let g = self.g;
+        let weight = self.weight.unwrap_or_default();
+        let kernels = weight.chunks_exact(g.outputs * g.channels * g.taps());
+        for (values, target) in kernels.zip(target.chunks_exact_mut(self.turned.len())) {
+            let kernels = Kernels { values, row: g.channels * g.taps(), column: g.taps() };
+            kernels.transform(self.turned, target);
+        }
+    }
+
+    fn chunks(&self) -> usize {
+        self.g.batch.div_ceil(self.size)
+    }
+
+    fn weights_len(&self) -> usize {
+        self.weight.map_or(0, |_| self.g.groups * self.turned.len())
+    }
+
+    /// Numbers of a partial gradient of the weights.
+    fn partial_len(&self) -> usize {
+        self.x.map_or(0, |_| self.g.groups * self.panels.len())
+    }
+
+    /// Numbers of a sample's gradient of the input.
+    fn dx_len(&self) -> usize {
+        self.weight.map_or(0, |_| self.g.groups * self.g.channels * self.g.input_plane())
+    }
+
+    /// Fills the gradient of the input and the partial gradients of the weights, those that are wanted.
+    fn fill(&self, weights: &[T], dx: &mut [T], partials: &mut [T]) {
+        let (dx, partials) = (Shared::new(dx), Shared::new(partials));
+        let (dx_len, partial_len) = (self.dx_len(), self.partial_len());
+        parallel::map(self.chunks(), |i| {
+            let samples = i * self.size..self.g.batch.min((i + 1) * self.size);
+            // SAFETY: every chunk has its own samples and its own partial gradient.
+            let (dx, partial) = unsafe {
+                let dx = dx.range(samples.start * dx_len..samples.end * dx_len);
+                (dx, partials.range(i * partial_len..(i + 1) * partial_len))
+            };
+            parallel::with_scratch(self.scratch_lens().iter().sum(), |scratch| {
+                dispatch(Chunk { job: self, samples, weights, dx, partial, scratch })
+            });
+        });
+    }
+
+    /// The gradient of the weights from the partial ones.
+    fn sum(&self, partials: &[T]) -> Vec<T> {
+        if self.x.is_none() {
+            return Vec::new();
+        }
+        let group_len = self.g.outputs * self.g.channels * self.g.taps();
+        parallel::build(self.g.groups * group_len, |dw| {
+            for (group, dw) in dw.chunks_exact_mut(group_len).enumerate() {
+                let partials = partials.chunks_exact(self.partial_len());
+                let partials: Vec<_> = partials.map(|p| &p[group * self.panels.len()..]).collect();
+                kernel_gradients(self.panels, &partials, dw);
+            }
+        })
+    }
+
+    fn scratch_lens(&self) -> [usize; 5] {
+        let Plan { x, y, together, .. } = &self.plan;
+        let (inputs, outputs) = (self.plan.frequencies(x).len(), self.plan.frequencies(y).len());
+        let (x_cells, dx_cells) = (self.x.map_or(0, |_| x.len()), self.weight.map_or(0, |_| x.len()));
+        [together * x_cells, together * dx_cells, together * y.len(), inputs, outputs]
+    }
+}
+
+/// The part of some samples.
+struct Chunk<'a, T> {
+    job: &'a Job<'a, T>,
+    samples: Range<usize>,
+    weights: &'a [T],
+    dx: &'a mut [T],
+    partial: &'a mut [T],
+    scratch: &'a mut [T],
+}
+
+impl<T: Float> Kernel for Chunk<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<I: Isa>(self) {
+        let Self { job, samples, weights, dx, partial, scratch } = self;
+        let (g, plan) = (job.g, &job.plan);
+        let lens = job.scratch_lens();
+        let (x_cells, rest) = scratch.split_at_mut(lens[0]);
+        let (dx_cells, rest) = rest.split_at_mut(lens[1]);
+        let (dy_cells, rest) = rest.split_at_mut(lens[2]);
+        let (inputs, outputs) = rest.split_at_mut(lens[3]);
+        partial.fill(T::ZERO);
+        let (x_len, dy_len) = (g.channels * g.input_plane(), g.outputs * g.output_plane());
+        let (x_freq, y_freq) = (plan.frequencies(&plan.x), plan.frequencies(&plan.y));
+        for first in samples.clone().step_by(plan.together) {
+            let together = first..samples.end.min(first + plan.together);
+            for group in 0..g.groups {
+                let image = |sample: usize| sample * g.groups + group;
+                for (sample, cells) in together.clone().zip(dy_cells.chunks_exact_mut(plan.y.len())) {
+                    plan.y.gather::<I, T>(&job.dy[image(sample) * dy_len..], cells);
+                }
+                if let Some(x) = job.x {
+                    for (sample, cells) in together.clone().zip(x_cells.chunks_exact_mut(plan.x.len())) {
+                        plan.x.gather::<I, T>(&x[image(sample) * x_len..], cells);
+                    }
+                }
+                dx_cells.fill(T::ZERO);
+                for tiles in plan.blocks(together.len()) {
+                    let count = tiles.len();
+                    output_gradient_tiles::<I, T>(&plan.y, tiles.clone(), dy_cells, y_freq, outputs);
+                    if job.weight.is_some() {
+                        let weights = &weights[group * job.turned.len()..];
+                        products::<I, T>(job.turned, weights, count, (y_freq, outputs), (x_freq, inputs));
+                        input_gradient_tiles::<I, T>(&plan.x, tiles.clone(), x_freq, inputs, dx_cells);
+                    }
+                    if job.x.is_some() {
+                        input_tiles::<I, T>(&plan.x, tiles, x_cells, x_freq, inputs);
+                        let partial = &mut partial[group * job.panels.len()..];
+                        add_products::<I, T>(job.panels, count, (x_freq, inputs), (y_freq, outputs), partial);
+                    }
+                }
+                if job.weight.is_some() {
+                    for (sample, cells) in together.clone().zip(dx_cells.chunks_exact(plan.x.len())) {
+                        let dx = &mut dx[(image(sample) - samples.start * g.groups) * x_len..][..x_len];
+                        plan.x.scatter::<I, T>(cells, None, dx);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Frequencies to tiles of the gradient of the input, which overlap and add up.
+#[inline(always)]
+fn input_gradient_tiles<I: Isa, T: Float>(
+    cells: &Cells,
+    tiles: Range<usize>,
+    frequencies: Frequencies,
+    source: &[T],
+    values: &mut [T],
+) {
+    check_tiles(cells, SIDE, &tiles, values, frequencies, source);
+    for (t, place) in cells.tiles(tiles).enumerate() {
+        for cell in 0..cells.count() {
+            // SAFETY: checked above.
+            unsafe {
+                let source = source.as_ptr().add(t * frequencies.channels + cell * LANES);
+                let start = values.as_mut_ptr().add(cell * cells.cell_len() + place);
+                let target = Grid { start, row: cells.columns * LANES, column: LANES };
+                transform_add(
+                    to_input_gradient::<I, T>,
+                    Grid::frequencies(source, frequencies.stride),
+                    target,
+                );
+            }
+        }
+    }
+}
+
+/// For every frequency adds the product of the inputs with the gradients of the outputs.
+#[inline(always)]
+fn add_products<I: Isa, T: Float>(
+    panels: Panels,
+    tiles: usize,
+    (x, inputs): (Frequencies, &[T]),
+    (dy, outputs): (Frequencies, &[T]),
+    target: &mut [T],
+) {
+    assert!(panels.rows <= x.channels && panels.columns <= dy.channels && panels.len() <= target.len());
+    assert!(tiles * x.channels <= x.stride && tiles * dy.channels <= dy.stride);
+    assert!(x.len() <= inputs.len() && dy.len() <= outputs.len());
+    for frequency in 0..FREQUENCIES {
+        for panel in 0..panels.count() {
+            let place = panel * panels.panel_len() + frequency * panels.stride(panel);
+            // SAFETY: the assertions above.
+            unsafe {
+                let product = Product {
+                    left: inputs.as_ptr().add(frequency * x.stride),
+                    left_row: 1,
+                    left_column: x.channels,
+                    right: outputs.as_ptr().add(frequency * dy.stride + panel * PANEL),
+                    right_row: dy.channels,
+                    right_vector: LANES,
+                    target: target.as_mut_ptr().add(place),
+                    target_row: panels.width(panel),
+                    rows: panels.rows,
+                    depth: tiles,
+                    columns: panels.width(panel),
+                };
+                product.run::<I, true>();
+            }
+        }
+    }
+}
