@@ -11,8 +11,8 @@ use candle_core::{Result, Tensor};
 use std::collections::BTreeSet;
 
 /// One spatial axis.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Axis {
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Axis {
     pub input: usize,
     pub output: usize,
     pub kernel: usize,
@@ -63,8 +63,8 @@ impl Axis {
 }
 
 /// The sizes of a two-dimensional convolution.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Geometry {
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Geometry {
     pub batch: usize,
     pub groups: usize,
     /// Input channels of a group.
