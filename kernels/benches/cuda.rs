@@ -53,7 +53,14 @@ impl Bench {
         Ok(())
     }
 
-    fn convolution(&self, channels: usize, out: usize, size: usize, kernel: usize, groups: usize) -> Result<()> {
+    fn convolution(
+        &self,
+        channels: usize,
+        out: usize,
+        size: usize,
+        kernel: usize,
+        groups: usize,
+    ) -> Result<()> {
         let name = format!("conv {kernel}x{kernel} {channels}->{out} g{groups} {size}x{size}");
         let x = self.tensor(&[BATCH, channels, size, size], 1.0)?;
         let weight = self.tensor(&[out, channels / groups, kernel, kernel], 0.1)?;

@@ -115,7 +115,9 @@ fn convolution_agrees_with_the_cpu() -> Result<()> {
     }
     row.print();
     let mut row = Row::new("conv2d, usual sizes");
-    for (channels, outputs, size, groups) in [(3, 32, 32, 1), (32, 64, 16, 1), (64, 64, 8, 1), (32, 32, 16, 32)] {
+    for (channels, outputs, size, groups) in
+        [(3, 32, 32, 1), (32, 64, 16, 1), (64, 64, 8, 1), (32, 32, 16, 32)]
+    {
         for kernel in [1, 3] {
             let x = random.tensor(&[8, channels, size, size]);
             let weight = random.tensor(&[outputs, channels / groups, kernel, kernel]);
@@ -197,7 +199,8 @@ fn batch_norm_agrees_with_the_cpu() -> Result<()> {
         for ((dtype, limit), worst) in LIMITS.into_iter().zip(&mut moments.worst) {
             let there = |t: &Tensor| t.to_device(&device)?.to_dtype(dtype);
             let found = batch_norm_train(&there(&x)?, &there(&gamma)?, &there(&beta)?, 1e-5, relu)?;
-            let off = distance(&found.mean, &expected.mean).max(distance(&found.variance, &expected.variance));
+            let off =
+                distance(&found.mean, &expected.mean).max(distance(&found.variance, &expected.variance));
             assert!(off <= limit, "moments of {shape:?}, {dtype:?}: off by {off:e}");
             worst[0] = worst[0].max(off);
         }

@@ -23,7 +23,7 @@ pub(crate) struct Axis {
 
 /// Where a tap reads: element `output + quotient` of a phase.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Tap {
+pub(crate) struct Tap {
     pub phase: usize,
     pub quotient: usize,
 }

@@ -69,8 +69,12 @@ macro_rules! candidates {
         checked($op, unsafe {
             $ask($handle.0, $($descriptor),+, MOST_ALGORITHMS as c_int, &mut count, found.as_mut_ptr())
         })?;
-        let candidate = |f| Candidate { algorithm: f.algo, status: f.status, determinism: f.determinism, math: f.mathType };
-        found.into_iter().take(count.max(0) as usize).map(candidate)
+        found.into_iter().take(count.max(0) as usize).map(|f| Candidate {
+            algorithm: f.algo,
+            status: f.status,
+            determinism: f.determinism,
+            math: f.mathType,
+        })
     }};
 }
 

@@ -5,9 +5,12 @@ use crate::simd::Float;
 use crate::tensor::mismatch;
 use candle_core::Result;
 use candle_core::backend::BackendStorage;
-use candle_core::cuda::cudarc::driver::{CudaSlice, CudaView, DeviceRepr, LaunchConfig, ValidAsZeroBits};
-use candle_core::cuda::{CudaDType, CudaDevice, CudaStorage, device::CudaFunc};
+use candle_core::cuda::cudarc::driver::{
+    CudaFunction, CudaSlice, CudaStream, CudaView, DeviceRepr, LaunchArgs, LaunchConfig, ValidAsZeroBits,
+};
+use candle_core::cuda::{CudaDType, CudaDevice, CudaStorage};
 use cudarc::cudnn::CudnnDataType;
+use std::sync::Arc;
 
 /// Threads of a block.
 pub(super) const THREADS: u32 = 256;
@@ -28,9 +31,22 @@ impl Real for f64 {
     const SUFFIX: &'static str = "f64";
 }
 
-/// A kernel of `kernels.cuh`, for numbers of type `T`.
-pub(super) fn kernel<T: Real>(device: &CudaDevice, name: &str) -> Result<CudaFunc> {
-    device.get_or_load_custom_func(&format!("{name}_{}", T::SUFFIX), "candle-convnet", PTX)
+/// A kernel of `kernels.cuh`, ready for launches on a device's stream.
+pub(super) struct Kernel {
+    function: CudaFunction,
+    stream: Arc<CudaStream>,
+}
+
+impl Kernel {
+    pub fn builder(&self) -> LaunchArgs<'_> {
+        self.stream.launch_builder(&self.function)
+    }
+}
+
+/// The kernel of this name for numbers of type `T`.
+pub(super) fn kernel<T: Real>(device: &CudaDevice, name: &str) -> Result<Kernel> {
+    let function = device.get_or_load_custom_func(&format!("{name}_{}", T::SUFFIX), "candle-convnet", PTX)?;
+    Ok(Kernel { function: function.into_cuda_function(), stream: device.cuda_stream() })
 }
 
 /// The values of an argument of a custom op. The public functions make their arguments contiguous.
