@@ -55,9 +55,13 @@ if [ ! -e "$toolkit/complete" ]; then
     touch "$toolkit/complete"
 fi
 
+# Only where there is no driver: the stub would hide it.
+stubs=":$toolkit/stubs"
+if ldconfig -p 2>/dev/null | grep -q 'libcuda\.so\.1 '; then stubs=; fi
+
 cat <<EXPORTS
 export CUDA_HOME="$toolkit" CUDA_ROOT="$toolkit" CUDA_COMPUTE_CAP="\${CUDA_COMPUTE_CAP:-80}"
 export PATH="$toolkit/bin:\$PATH"
 export LIBRARY_PATH="$toolkit/lib\${LIBRARY_PATH:+:\$LIBRARY_PATH}"
-export LD_LIBRARY_PATH="\${LD_LIBRARY_PATH:+\$LD_LIBRARY_PATH:}$toolkit/lib"
+export LD_LIBRARY_PATH="\${LD_LIBRARY_PATH:+\$LD_LIBRARY_PATH:}$toolkit/lib$stubs"
 EXPORTS
