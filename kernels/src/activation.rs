@@ -5,6 +5,8 @@ use crate::operand::Operand;
 use crate::parallel;
 use crate::simd::{Float, Isa, Kernel, dispatch};
 use crate::tensor::{check_dtypes, values, with_float};
+#[cfg(feature = "cuda")]
+use candle_core::CudaStorage;
 use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, Result, Shape, Tensor, WithDType};
 
@@ -46,6 +48,11 @@ impl Compute<1> for Relu {
             });
             Ok((T::to_cpu_storage_owned(y), shape))
         })
+    }
+
+    #[cfg(feature = "cuda")]
+    fn cuda(&self, [x]: [Argument<CudaStorage>; 1]) -> Result<(CudaStorage, Shape)> {
+        Ok((crate::cuda::relu(OP, x)?, x.1.shape().clone()))
     }
 }
 
@@ -93,6 +100,11 @@ impl Compute<2> for ReluGradient {
             });
             Ok((T::to_cpu_storage_owned(dx), shape))
         })
+    }
+
+    #[cfg(feature = "cuda")]
+    fn cuda(&self, [y, dy]: [Argument<CudaStorage>; 2]) -> Result<(CudaStorage, Shape)> {
+        Ok((crate::cuda::relu_gradient(OP, y, dy)?, y.1.shape().clone()))
     }
 }
 

@@ -17,9 +17,11 @@ use crate::op::{Argument, Compute, Op, Run};
 use crate::operand::Operand;
 use crate::reduce::ChannelSums;
 use crate::tensor::{check_dtypes, check_shape, values, with_float};
+#[cfg(feature = "cuda")]
+use candle_core::CudaStorage;
 use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, Device, Result, Shape, Storage, Tensor, WithDType};
-use geometry::Geometry;
+pub(crate) use geometry::Geometry;
 
 pub use algorithm::ConvAlgorithm;
 
@@ -133,6 +135,12 @@ impl Compute<2> for Conv2d {
     fn cpu(&self, inputs: [Argument<CpuStorage>; 2]) -> Result<(CpuStorage, Shape)> {
         self.forward(inputs, None)
     }
+
+    #[cfg(feature = "cuda")]
+    fn cuda(&self, [x, weight]: [Argument<CudaStorage>; 2]) -> Result<(CudaStorage, Shape)> {
+        let y = crate::cuda::conv_forward(OP, &self.geometry, x, weight, None)?;
+        Ok((y, Shape::from(&self.geometry.output_shape()[..])))
+    }
 }
 
 impl Op<2> for Conv2d {
@@ -163,6 +171,12 @@ impl Compute<3> for Conv2d {
 
     fn cpu(&self, [x, weight, bias]: [Argument<CpuStorage>; 3]) -> Result<(CpuStorage, Shape)> {
         self.forward([x, weight], Some(bias))
+    }
+
+    #[cfg(feature = "cuda")]
+    fn cuda(&self, [x, weight, bias]: [Argument<CudaStorage>; 3]) -> Result<(CudaStorage, Shape)> {
+        let y = crate::cuda::conv_forward(OP, &self.geometry, x, weight, Some(bias))?;
+        Ok((y, Shape::from(&self.geometry.output_shape()[..])))
     }
 }
 
@@ -197,6 +211,12 @@ impl Compute<2> for InputGradient {
             Ok((T::to_cpu_storage_owned(dx), Shape::from(&self.geometry.input_shape()[..])))
         })
     }
+
+    #[cfg(feature = "cuda")]
+    fn cuda(&self, [weight, dy]: [Argument<CudaStorage>; 2]) -> Result<(CudaStorage, Shape)> {
+        let dx = crate::cuda::conv_input_gradient(OP, &self.geometry, weight, dy)?;
+        Ok((dx, Shape::from(&self.geometry.input_shape()[..])))
+    }
 }
 
 /// (x, dy) -> dweight
@@ -215,5 +235,11 @@ impl Compute<2> for WeightGradient {
             let dw = algorithm::weight_gradient(g, values::<T>(OP, x)?, values::<T>(OP, dy)?);
             Ok((T::to_cpu_storage_owned(dw), Shape::from(&g.weight_shape()[..])))
         })
+    }
+
+    #[cfg(feature = "cuda")]
+    fn cuda(&self, [x, dy]: [Argument<CudaStorage>; 2]) -> Result<(CudaStorage, Shape)> {
+        let dw = crate::cuda::conv_weight_gradient(OP, &self.geometry, x, dy)?;
+        Ok((dw, Shape::from(&self.geometry.weight_shape()[..])))
     }
 }

@@ -36,6 +36,8 @@
 
 mod activation;
 mod conv;
+#[cfg(feature = "cuda")]
+pub mod cuda;
 mod linear;
 mod loss;
 mod mix;

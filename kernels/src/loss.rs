@@ -5,6 +5,8 @@ use crate::operand::Operand;
 use crate::parallel;
 use crate::simd::Float;
 use crate::tensor::{check_dtypes, check_shape, mismatch, values, with_float};
+#[cfg(feature = "cuda")]
+use candle_core::CudaStorage;
 use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, Result, Shape, Tensor, WithDType};
 
@@ -46,6 +48,11 @@ impl Compute<2> for CrossEntropy {
             let total: f64 = logits.zip(targets).map(|(row, targets)| row_loss(row, targets)).sum();
             Ok((T::to_cpu_storage_owned(vec![T::from_f64(total / batch as f64)]), Shape::from(())))
         })
+    }
+
+    #[cfg(feature = "cuda")]
+    fn cuda(&self, [logits, targets]: [Argument<CudaStorage>; 2]) -> Result<(CudaStorage, Shape)> {
+        Ok((crate::cuda::cross_entropy(OP, logits, targets)?, Shape::from(())))
     }
 }
 
@@ -96,6 +103,11 @@ impl Compute<2> for CrossEntropyGradient {
             });
             Ok((T::to_cpu_storage_owned(gradient), shape.clone()))
         })
+    }
+
+    #[cfg(feature = "cuda")]
+    fn cuda(&self, [logits, targets]: [Argument<CudaStorage>; 2]) -> Result<(CudaStorage, Shape)> {
+        Ok((crate::cuda::cross_entropy_gradient(OP, logits, targets)?, logits.1.shape().clone()))
     }
 }
 

@@ -6,6 +6,8 @@ use crate::parallel;
 use crate::reduce::sums;
 use crate::simd::{Float, Isa, Kernel, dispatch};
 use crate::tensor::{check_dtypes, check_shape, mismatch, values, with_float};
+#[cfg(feature = "cuda")]
+use candle_core::CudaStorage;
 use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, Result, Shape, Tensor, WithDType};
 
@@ -46,6 +48,11 @@ impl Compute<3> for Mix {
             });
             Ok((T::to_cpu_storage_owned(y), shape.clone()))
         })
+    }
+
+    #[cfg(feature = "cuda")]
+    fn cuda(&self, [a, b, lambda]: [Argument<CudaStorage>; 3]) -> Result<(CudaStorage, Shape)> {
+        Ok((crate::cuda::mix(OP, a, b, lambda)?, a.1.shape().clone()))
     }
 }
 
@@ -101,6 +108,11 @@ impl Compute<2> for Dot {
             });
             Ok((T::to_cpu_storage_owned(vec![T::from_f64(parts.iter().sum())]), Shape::from(())))
         })
+    }
+
+    #[cfg(feature = "cuda")]
+    fn cuda(&self, [a, b]: [Argument<CudaStorage>; 2]) -> Result<(CudaStorage, Shape)> {
+        Ok((crate::cuda::dot(OP, a, b)?, Shape::from(())))
     }
 }
 

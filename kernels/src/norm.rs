@@ -10,8 +10,10 @@ use crate::operand::Operand;
 use crate::parallel::{self, Shared};
 use crate::simd::dispatch;
 use crate::tensor::{check_dtypes, check_shape, mismatch, values, with_float};
+#[cfg(feature = "cuda")]
+use candle_core::CudaStorage;
 use candle_core::backend::BackendStorage;
-use candle_core::{CpuStorage, DType, Result, Shape, Tensor, WithDType};
+use candle_core::{CpuStorage, DType, Device, Result, Shape, Tensor, WithDType};
 use channel::{Channel, ChannelGradient, Moments, Normalise, Place};
 use std::sync::{Arc, OnceLock};
 
@@ -44,16 +46,13 @@ pub fn batch_norm_train<V: Operand>(
     relu: bool,
 ) -> Result<BatchNormOutput<V>> {
     let op = "batch_norm_train";
-    let channels = check(op, x.tensor(), gamma.tensor(), beta.tensor(), eps)?;
+    check(op, x.tensor(), gamma.tensor(), beta.tensor(), eps)?;
     let saved = Arc::new(OnceLock::new());
     let norm = BatchNorm { op, eps, relu, given: None, saved: saved.clone() };
     let output = V::apply([&x.contiguous()?, &gamma.contiguous()?, &beta.contiguous()?], norm)?;
-    let saved: &Vec<Channel> = saved.get().ok_or_else(|| mismatch(op, "a forward pass", "none"))?;
-    let tensor = |value: fn(&Channel) -> f64| {
-        let values: Vec<f64> = saved.iter().map(value).collect();
-        Tensor::from_vec(values, channels, x.tensor().device())?.to_dtype(x.tensor().dtype())
-    };
-    Ok(BatchNormOutput { output, mean: tensor(|c| c.mean)?, variance: tensor(|c| c.variance)? })
+    let saved: &Saved = saved.get().ok_or_else(|| mismatch(op, "a forward pass", "none"))?;
+    let [mean, variance] = saved.moments(x.tensor().dtype())?;
+    Ok(BatchNormOutput { output, mean, variance })
 }
 
 /// Normalises each channel of `x` `[batch, channels, ...]` by a given `mean` and `variance`
@@ -77,8 +76,7 @@ pub fn batch_norm_eval<V: Operand>(
     check_dtypes(op, &[("x", x.tensor()), ("mean", mean), ("variance", variance)])?;
     check_shape(op, "mean", mean, &[channels])?;
     check_shape(op, "variance", variance, &[channels])?;
-    let numbers = |tensor: &Tensor| tensor.to_dtype(DType::F64)?.to_vec1::<f64>();
-    let given = Some(numbers(mean)?.into_iter().zip(numbers(variance)?).collect());
+    let given = Some([mean.contiguous()?, variance.contiguous()?]);
     let norm = BatchNorm { op, eps, relu, given, saved: Arc::default() };
     V::apply([&x.contiguous()?, &gamma.contiguous()?, &beta.contiguous()?], norm)
 }
@@ -105,10 +103,37 @@ struct BatchNorm {
     op: &'static str,
     eps: f64,
     relu: bool,
-    /// Means and variances, if they are not to be the batch's own.
-    given: Option<Vec<(f64, f64)>>,
+    /// Mean and variance, if they are not to be the batch's own.
+    given: Option<[Tensor; 2]>,
     /// The channels, filled in by the forward pass for the backward pass and the caller.
-    saved: Arc<OnceLock<Vec<Channel>>>,
+    saved: Arc<OnceLock<Saved>>,
+}
+
+/// What is known of the channels after the forward pass.
+enum Saved {
+    Host(Vec<Channel>),
+    /// And the batch's moments, `[2, channels]`, if they were computed.
+    #[cfg(feature = "cuda")]
+    Cuda(crate::cuda::Channels, Option<Tensor>),
+}
+
+impl Saved {
+    /// Mean and variance of each channel.
+    fn moments(&self, dtype: DType) -> Result<[Tensor; 2]> {
+        match self {
+            Self::Host(channels) => {
+                let tensor = |value: fn(&Channel) -> f64| {
+                    let values: Vec<f64> = channels.iter().map(value).collect();
+                    Tensor::from_vec(values, channels.len(), &Device::Cpu)?.to_dtype(dtype)
+                };
+                Ok([tensor(|c| c.mean)?, tensor(|c| c.variance)?])
+            }
+            #[cfg(feature = "cuda")]
+            Self::Cuda(_, Some(moments)) => Ok([moments.get(0)?, moments.get(1)?]),
+            #[cfg(feature = "cuda")]
+            Self::Cuda(_, None) => Err(mismatch("batch_norm", "moments of the batch", "given ones")),
+        }
+    }
 }
 
 impl Compute<3> for BatchNorm {
@@ -121,12 +146,13 @@ impl Compute<3> for BatchNorm {
         with_float!(self.op, x.0.dtype(), T => {
             let x = values::<T>(self.op, x)?;
             let (gamma, beta) = (values::<T>(self.op, gamma)?, values::<T>(self.op, beta)?);
+            let given = self.given.as_ref().map(host_numbers).transpose()?;
             let mut channels = Vec::new();
             let y = parallel::build(x.len(), |y| {
                 let y = Shared::new(y);
                 channels = parallel::map(gamma.len(), |c| {
                     let place = Place::of(shape.dims(), c);
-                    let moments = match &self.given {
+                    let moments = match &given {
                         Some(given) => given[c],
                         None => dispatch(Moments { x, place }),
                     };
@@ -136,10 +162,34 @@ impl Compute<3> for BatchNorm {
                 });
             });
             // Set once: an op is applied once.
-            let _ = self.saved.set(channels);
+            let _ = self.saved.set(Saved::Host(channels));
             Ok((T::to_cpu_storage_owned(y), shape.clone()))
         })
     }
+
+    #[cfg(feature = "cuda")]
+    fn cuda(&self, [x, gamma, beta]: [Argument<CudaStorage>; 3]) -> Result<(CudaStorage, Shape)> {
+        let how = (self.eps, self.relu);
+        let (y, channels, moments) = match &self.given {
+            None => {
+                let (y, channels, moments) = crate::cuda::norm_train(self.op, x, gamma, beta, how)?;
+                (y, channels, Some(moments))
+            }
+            Some(given) => {
+                let (y, channels) = crate::cuda::norm_eval(self.op, x, gamma, beta, given, how)?;
+                (y, channels, None)
+            }
+        };
+        // Set once: an op is applied once.
+        let _ = self.saved.set(Saved::Cuda(channels, moments));
+        Ok((y, x.1.shape().clone()))
+    }
+}
+
+/// Mean and variance of each channel.
+fn host_numbers([mean, variance]: &[Tensor; 2]) -> Result<Vec<(f64, f64)>> {
+    let numbers = |tensor: &Tensor| tensor.to_dtype(DType::F64)?.to_vec1::<f64>();
+    Ok(numbers(mean)?.into_iter().zip(numbers(variance)?).collect())
 }
 
 impl Op<3> for BatchNorm {
@@ -170,7 +220,7 @@ impl Op<3> for BatchNorm {
 /// (x, dy) -> dx, dgamma and dbeta, one behind the other.
 struct BatchNormGradient {
     op: &'static str,
-    saved: Arc<OnceLock<Vec<Channel>>>,
+    saved: Arc<OnceLock<Saved>>,
     relu: bool,
     /// Mean and variance depend on `x`.
     batch_statistics: bool,
@@ -183,7 +233,7 @@ impl Compute<2> for BatchNormGradient {
 
     fn cpu(&self, [x, dy]: [Argument<CpuStorage>; 2]) -> Result<(CpuStorage, Shape)> {
         let dims = x.1.dims();
-        let Some(channels) = self.saved.get() else {
+        let Some(Saved::Host(channels)) = self.saved.get() else {
             return Err(mismatch(self.op, "a forward pass before the backward pass", "none"));
         };
         with_float!(self.op, x.0.dtype(), T => {
@@ -204,5 +254,16 @@ impl Compute<2> for BatchNormGradient {
             });
             Ok((T::to_cpu_storage_owned(packed), Shape::from(length)))
         })
+    }
+
+    #[cfg(feature = "cuda")]
+    fn cuda(&self, [x, dy]: [Argument<CudaStorage>; 2]) -> Result<(CudaStorage, Shape)> {
+        let Some(Saved::Cuda(channels, _)) = self.saved.get() else {
+            return Err(mismatch(self.op, "a forward pass before the backward pass", "none"));
+        };
+        let length = x.1.shape().elem_count() + 2 * x.1.dims()[1];
+        let packed =
+            crate::cuda::norm_gradient(self.op, x, dy, channels, (self.relu, self.batch_statistics))?;
+        Ok((packed, Shape::from(length)))
     }
 }

@@ -9,6 +9,8 @@ use crate::parallel;
 use crate::simd::{Float, Isa, Kernel, dispatch};
 use crate::tensor::{check_dtypes, image_dims, mismatch, values, with_float};
 use average::{average, average_gradient};
+#[cfg(feature = "cuda")]
+use candle_core::CudaStorage;
 use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, Result, Shape, Tensor, WithDType};
 use std::ops::Range;
@@ -155,6 +157,20 @@ struct Pool {
     windows: Windows,
 }
 
+#[cfg(feature = "cuda")]
+impl Pool {
+    fn on_cuda(&self) -> Result<(&'static str, crate::cuda::PoolKind, crate::cuda::Windows)> {
+        use crate::cuda::{PoolKind, Windows};
+        let kind = match self.mode {
+            Mode::Max => PoolKind::Max,
+            Mode::Average => PoolKind::Average,
+        };
+        let sizes = |axis: Axis| [axis.input, axis.output, axis.kernel, axis.stride, axis.padding];
+        let windows = Windows::new(self.mode.op(), sizes(self.windows.height), sizes(self.windows.width))?;
+        Ok((self.mode.op(), kind, windows))
+    }
+}
+
 impl Compute<1> for Pool {
     fn name(&self) -> &'static str {
         self.mode.op()
@@ -171,6 +187,13 @@ impl Compute<1> for Pool {
             let shape = (self.batch, self.channels, windows.height.output, windows.width.output);
             Ok((T::to_cpu_storage_owned(y), Shape::from(shape)))
         })
+    }
+
+    #[cfg(feature = "cuda")]
+    fn cuda(&self, [x]: [Argument<CudaStorage>; 1]) -> Result<(CudaStorage, Shape)> {
+        let Windows { height, width } = self.windows;
+        let shape = (self.batch, self.channels, height.output, width.output);
+        Ok((crate::cuda::pool(self.on_cuda()?, x)?, Shape::from(shape)))
     }
 }
 
@@ -230,6 +253,11 @@ impl Compute<2> for PoolGradient {
             });
             Ok((T::to_cpu_storage_owned(dx), shape.clone()))
         })
+    }
+
+    #[cfg(feature = "cuda")]
+    fn cuda(&self, [x, dy]: [Argument<CudaStorage>; 2]) -> Result<(CudaStorage, Shape)> {
+        Ok((crate::cuda::pool_gradient(self.0.on_cuda()?, x, dy)?, x.1.shape().clone()))
     }
 }
 

@@ -4,6 +4,8 @@ use crate::op::{Argument, Compute};
 use crate::parallel;
 use crate::simd::{Float, Isa, Kernel, LANES, Lanes, dispatch};
 use crate::tensor::{values, with_float};
+#[cfg(feature = "cuda")]
+use candle_core::CudaStorage;
 use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, Result, Shape, WithDType};
 
@@ -75,6 +77,11 @@ impl Compute<1> for ChannelSums {
             });
             Ok((T::to_cpu_storage_owned(sums), Shape::from(channels)))
         })
+    }
+
+    #[cfg(feature = "cuda")]
+    fn cuda(&self, [x]: [Argument<CudaStorage>; 1]) -> Result<(CudaStorage, Shape)> {
+        Ok((crate::cuda::channel_sums(self.name(), x)?, Shape::from(x.1.dims()[1])))
     }
 }
 

@@ -3,6 +3,8 @@
 use crate::parallel;
 use crate::simd::{Float, Isa, Kernel, dispatch};
 use crate::tensor::{check_dtypes, check_shape, mismatch, unsupported, values};
+#[cfg(feature = "cuda")]
+use candle_core::CudaStorage;
 use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, InplaceOp2, Layout, Result, Shape, Tensor};
 
@@ -108,6 +110,17 @@ impl InplaceOp2 for Step {
             CpuStorage::F64(pair) => self.all(pair, layout, values(OP, (gradient, gradient_layout))?),
             other => Err(unsupported(OP, other.dtype())),
         }
+    }
+
+    #[cfg(feature = "cuda")]
+    fn cuda_fwd(
+        &self,
+        pair: &mut CudaStorage,
+        layout: &Layout,
+        gradient: &CudaStorage,
+        gradient_layout: &Layout,
+    ) -> Result<()> {
+        crate::cuda::sgd_step(OP, &self.0, pair, layout, (gradient, gradient_layout))
     }
 }
 

@@ -11,8 +11,8 @@ use candle_core::{Result, Tensor};
 use std::collections::BTreeSet;
 
 /// One spatial axis.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Axis {
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Axis {
     pub input: usize,
     pub output: usize,
     pub kernel: usize,
@@ -23,7 +23,7 @@ pub(super) struct Axis {
 
 /// Where a tap reads: element `output + quotient` of a phase.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Tap {
+pub(crate) struct Tap {
     pub phase: usize,
     pub quotient: usize,
 }
@@ -63,8 +63,8 @@ impl Axis {
 }
 
 /// The sizes of a two-dimensional convolution.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Geometry {
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Geometry {
     pub batch: usize,
     pub groups: usize,
     /// Input channels of a group.

@@ -59,7 +59,7 @@ pub fn distance(found: &Tensor, expected: &Tensor) -> f64 {
 /// Loss with a different weight for every output, so that no gradient hides behind a symmetry.
 fn project(y: &Tensor) -> Result<Tensor> {
     let weights = Numbers(99).tensor(y.dims());
-    (y * weights.to_dtype(y.dtype())?)?.sum_all()
+    (y * weights.to_dtype(y.dtype())?.to_device(y.device())?)?.sum_all()
 }
 
 /// The gradients of [`project`] of `f` for all arguments.

@@ -1,0 +1,277 @@
+// The kernels for one number type: included by kernels.cu with REAL and KERNEL defined.
+
+// ---- Element by element
+
+KERNEL(relu)(const REAL *x, REAL *y, Index n) {
+    const Index i = thread_index();
+    if (i < n) y[i] = x[i] <= 0 ? (REAL)0 : x[i];
+}
+
+KERNEL(relu_gradient)(const REAL *y, const REAL *dy, REAL *dx, Index n) {
+    const Index i = thread_index();
+    if (i < n) dx[i] = y[i] <= 0 ? (REAL)0 : dy[i];
+}
+
+KERNEL(mix)(const REAL *a, const REAL *b, const REAL *lambda, REAL *y, Index n) {
+    const Index i = thread_index();
+    if (i < n) y[i] = ((REAL)1 - *lambda) * a[i] + *lambda * b[i];
+}
+
+// y [batch, channels, pixels] += bias [channels]
+KERNEL(add_bias)(REAL *y, const REAL *bias, Walk walk) {
+    const REAL b = bias[blockIdx.x];
+    walk.each([&](Index i) { y[i] += b; });
+}
+
+// ---- Sums
+
+// One block: partials [gridDim.x] of the sum of a * b.
+KERNEL(dot_partials)(const REAL *a, const REAL *b, double *partials, Index n) {
+    double sums[1] = {0.0};
+    for (Index i = thread_index(); i < n; i += (Index)gridDim.x * blockDim.x) sums[0] += (double)a[i] * b[i];
+    block_sums(sums);
+    if (threadIdx.x == 0) partials[blockIdx.x] = sums[0];
+}
+
+KERNEL(channel_partials)(const REAL *x, double *partials, Walk walk) {
+    double sums[1] = {0.0};
+    walk.each([&](Index i) { sums[0] += x[i]; });
+    store_partials(sums, walk.shares(), partials);
+}
+
+// partials [gridDim.x, shares] -> sums [gridDim.x]; blocks of one warp
+KERNEL(finish_sums)(const double *partials, REAL *sums, int shares) {
+    double total[1];
+    channel_totals(partials, shares, total);
+    if (threadIdx.x == 0) sums[blockIdx.x] = total[0];
+}
+
+// ---- Batch normalisation. `saved` is double [4, channels]: mean, 1 / standard deviation, gamma, beta.
+
+__device__ void save_channel(double *saved, int channels, double mean, double inverse, REAL gamma, REAL beta) {
+    const int channel = blockIdx.x;
+    saved[channel] = mean;
+    saved[channels + channel] = inverse;
+    saved[2 * channels + channel] = gamma;
+    saved[3 * channels + channel] = beta;
+}
+
+__device__ void normalise(const REAL *x, REAL *y, Walk walk, REAL mean, REAL scale, REAL shift, int relu) {
+    walk.each([&](Index i) {
+        const REAL value = fma(x[i] - mean, scale, shift);
+        y[i] = relu && value <= 0 ? (REAL)0 : value;
+    });
+}
+
+// Sums of the distances to the channel's first value and of their squares: the distance keeps a large mean
+// from cancelling a small variance.
+KERNEL(moment_partials)(const REAL *x, double *partials, Walk walk) {
+    const double origin = x[(Index)blockIdx.x * walk.pixels];
+    double sums[2] = {0.0, 0.0};
+    walk.each([&](Index i) {
+        const double distance = (double)x[i] - origin;
+        sums[0] += distance;
+        sums[1] += distance * distance;
+    });
+    store_partials(sums, walk.shares(), partials);
+}
+
+// moments is [2, channels]: mean and variance.
+KERNEL(norm_train)(const REAL *x, const REAL *gamma, const REAL *beta, const double *partials, REAL *y,
+                   REAL *moments, double *saved, double eps, int relu, Walk walk) {
+    const int channel = blockIdx.x;
+    double totals[2];
+    channel_totals(partials, walk.shares(), totals);
+    const double distance = totals[0] / walk.count();
+    const double mean = x[(Index)channel * walk.pixels] + distance;
+    double variance = totals[1] / walk.count() - distance * distance;
+    if (variance < 0.0) variance = 0.0;
+    const double inverse = 1.0 / sqrt(variance + eps);
+    normalise(x, y, walk, mean, gamma[channel] * inverse, beta[channel], relu);
+    if (blockIdx.y == 0 && threadIdx.x == 0) {
+        moments[channel] = mean;
+        moments[walk.channels + channel] = variance;
+        save_channel(saved, walk.channels, mean, inverse, gamma[channel], beta[channel]);
+    }
+}
+
+KERNEL(norm_eval)(const REAL *x, const REAL *gamma, const REAL *beta, const REAL *mean, const REAL *variance,
+                  REAL *y, double *saved, double eps, int relu, Walk walk) {
+    const int channel = blockIdx.x;
+    const double inverse = 1.0 / sqrt((double)variance[channel] + eps);
+    normalise(x, y, walk, mean[channel], gamma[channel] * inverse, beta[channel], relu);
+    if (blockIdx.y == 0 && threadIdx.x == 0)
+        save_channel(saved, walk.channels, mean[channel], inverse, gamma[channel], beta[channel]);
+}
+
+// What flows back through the ReLU at i; the same arithmetic as in normalise.
+__device__ REAL gated(REAL x, REAL dy, REAL mean, REAL scale, REAL shift, int relu) {
+    return relu && fma(x - mean, scale, shift) <= 0 ? (REAL)0 : dy;
+}
+
+KERNEL(norm_gradient_partials)(const REAL *x, const REAL *dy, const double *saved, double *partials, int relu,
+                               Walk walk) {
+    const double *channel = saved + blockIdx.x;
+    const double mean = channel[0], inverse = channel[walk.channels];
+    const REAL scale = channel[2 * walk.channels] * inverse, shift = channel[3 * walk.channels];
+    double sums[2] = {0.0, 0.0};
+    walk.each([&](Index i) {
+        const double gradient = gated(x[i], dy[i], (REAL)mean, scale, shift, relu);
+        sums[0] += gradient;
+        sums[1] += gradient * ((double)x[i] - mean);
+    });
+    sums[1] *= inverse;
+    store_partials(sums, walk.shares(), partials);
+}
+
+// packed is dx, dgamma and dbeta, one behind the other.
+KERNEL(norm_gradient)(const REAL *x, const REAL *dy, const double *saved, const double *partials, REAL *packed,
+                      int relu, int batch_statistics, Walk walk) {
+    const double *channel = saved + blockIdx.x;
+    const double inverse = channel[walk.channels];
+    const REAL mean = channel[0], scale = channel[2 * walk.channels] * inverse;
+    const REAL shift = channel[3 * walk.channels];
+    double totals[2];
+    channel_totals(partials, walk.shares(), totals);
+    const REAL mean_gradient = batch_statistics ? totals[0] / walk.count() : 0.0;
+    const REAL slope = batch_statistics ? totals[1] / walk.count() * inverse : 0.0;
+    walk.each([&](Index i) {
+        const REAL gradient = gated(x[i], dy[i], mean, scale, shift, relu);
+        packed[i] = scale * (gradient - mean_gradient - (x[i] - mean) * slope);
+    });
+    if (blockIdx.y == 0 && threadIdx.x == 0) {
+        REAL *parameters = packed + (Index)walk.batch * walk.channels * walk.pixels;
+        parameters[blockIdx.x] = totals[1];
+        parameters[walk.channels + blockIdx.x] = totals[0];
+    }
+}
+
+// ---- Pooling: 2^log_lanes threads, at most a warp, for each window
+
+// Whether a later value takes the maximum from an earlier one: only if it is larger, or a NaN.
+__device__ bool beats(REAL later, REAL earlier) { return later > earlier || later != later; }
+
+// Where the maximum of a window is, in each of its threads: the first one, or a NaN.
+__device__ int first_maximum(const REAL *plane, Windows w, int row, int column, int log_lanes) {
+    const int top = w.row_start(row), left = w.column_start(column);
+    const int columns = w.column_end(column) - left, size = (w.row_end(row) - top) * columns;
+    const int lanes = 1 << log_lanes;
+    int best = top * w.width + left;
+    for (int i = threadIdx.x & (lanes - 1); i < size; i += lanes) {
+        const int at = (top + i / columns) * w.width + left + i % columns;
+        if (beats(plane[at], plane[best])) best = at;
+    }
+    for (int offset = lanes / 2; offset > 0; offset /= 2) {
+        const int other = __shfl_xor_sync(0xffffffffu, best, offset);
+        const int earlier = min(best, other), later = max(best, other);
+        best = beats(plane[later], plane[earlier]) ? later : earlier;
+    }
+    return best;
+}
+
+KERNEL(max_pool)(const REAL *x, REAL *y, Index n, Windows w, int log_lanes) {
+    // Threads past the end work on the last window too: whole warps take part in the exchange.
+    const Index window = thread_index() >> log_lanes, i = min(window, n - 1);
+    const int column = i % w.out_width, row = i / w.out_width % w.out_height;
+    const REAL *plane = x + i / ((Index)w.out_width * w.out_height) * w.height * w.width;
+    const int best = first_maximum(plane, w, row, column, log_lanes);
+    if (window < n && (threadIdx.x & ((1 << log_lanes) - 1)) == 0) y[i] = plane[best];
+}
+
+// For windows that do not overlap; dx is zero before.
+KERNEL(max_pool_scatter)(const REAL *x, const REAL *dy, REAL *dx, Index n, Windows w, int log_lanes) {
+    const Index window = thread_index() >> log_lanes, i = min(window, n - 1);
+    const int column = i % w.out_width, row = i / w.out_width % w.out_height;
+    const Index start = i / ((Index)w.out_width * w.out_height) * w.height * w.width;
+    const int best = first_maximum(x + start, w, row, column, log_lanes);
+    if (window < n && (threadIdx.x & ((1 << log_lanes) - 1)) == 0) dx[start + best] = dy[i];
+}
+
+// For any windows: each pixel asks the windows it is in.
+KERNEL(max_pool_gather)(const REAL *x, const REAL *dy, REAL *dx, Index n, Windows w) {
+    const Index i = thread_index();
+    if (i >= n) return;
+    const int size = w.height * w.width, at = i % size;
+    const REAL *plane = x + (i - at), *gradient = dy + i / size * w.out_height * w.out_width;
+    REAL sum = 0;
+    w.covering(at / w.width, at % w.width, [&](int row, int column) {
+        if (first_maximum(plane, w, row, column, 0) == at) sum += gradient[row * w.out_width + column];
+    });
+    dx[i] = sum;
+}
+
+KERNEL(average_pool)(const REAL *x, REAL *y, Index n, Windows w, int log_lanes) {
+    const Index window = thread_index() >> log_lanes, i = min(window, n - 1);
+    const int column = i % w.out_width, row = i / w.out_width % w.out_height, lanes = 1 << log_lanes;
+    const REAL *plane = x + i / ((Index)w.out_width * w.out_height) * w.height * w.width;
+    const int top = w.row_start(row), left = w.column_start(column);
+    const int columns = w.column_end(column) - left, size = (w.row_end(row) - top) * columns;
+    REAL sum = 0;
+    for (int i = threadIdx.x & (lanes - 1); i < size; i += lanes)
+        sum += plane[(top + i / columns) * w.width + left + i % columns];
+    for (int offset = lanes / 2; offset > 0; offset /= 2) sum += __shfl_xor_sync(0xffffffffu, sum, offset);
+    if (window < n && (threadIdx.x & (lanes - 1)) == 0) y[i] = sum / w.area();
+}
+
+KERNEL(average_pool_gradient)(const REAL *dy, REAL *dx, Index n, Windows w) {
+    const Index i = thread_index();
+    if (i >= n) return;
+    const int size = w.height * w.width, at = i % size;
+    const REAL *gradient = dy + i / size * w.out_height * w.out_width;
+    REAL sum = 0;
+    w.covering(at / w.width, at % w.width,
+               [&](int row, int column) { sum += gradient[row * w.out_width + column]; });
+    dx[i] = sum / w.area();
+}
+
+// ---- Cross entropy: a warp for each row
+
+// The logarithm of the sum of exponentials of a row.
+__device__ double log_sum_exp(const REAL *row, int classes) {
+    double largest = -INFINITY;
+    for (int i = threadIdx.x % 32; i < classes; i += 32) largest = fmax(largest, (double)row[i]);
+    for (int offset = 16; offset > 0; offset /= 2)
+        largest = fmax(largest, __shfl_xor_sync(0xffffffffu, largest, offset));
+    // All minus infinity: subtracting it would make NaN of what is merely undefined below.
+    const double shift = isfinite(largest) ? largest : 0.0;
+    double sum = 0.0;
+    for (int i = threadIdx.x % 32; i < classes; i += 32) sum += exp((double)row[i] - shift);
+    return shift + log(warp_sum(sum));
+}
+
+// One block.
+KERNEL(cross_entropy)(const REAL *logits, const REAL *targets, REAL *loss, int batch, int classes) {
+    double total[1] = {0.0};
+    for (int sample = threadIdx.x / 32; sample < batch; sample += blockDim.x / 32) {
+        const REAL *row = logits + (Index)sample * classes, *target = targets + (Index)sample * classes;
+        const double normaliser = log_sum_exp(row, classes);
+        for (int i = threadIdx.x % 32; i < classes; i += 32) total[0] += target[i] * (normaliser - row[i]);
+    }
+    block_sums(total);
+    if (threadIdx.x == 0) *loss = total[0] / batch;
+}
+
+KERNEL(cross_entropy_gradient)(const REAL *logits, const REAL *targets, REAL *gradient, int batch, int classes) {
+    const Index sample = thread_index() / 32;
+    if (sample >= batch) return;
+    const REAL *row = logits + sample * classes, *target = targets + sample * classes;
+    const double normaliser = log_sum_exp(row, classes);
+    double mass = 0.0;
+    for (int i = threadIdx.x % 32; i < classes; i += 32) mass += target[i];
+    mass = warp_sum(mass);
+    for (int i = threadIdx.x % 32; i < classes; i += 32)
+        gradient[sample * classes + i] = (mass * exp(row[i] - normaliser) - target[i]) / batch;
+}
+
+// ---- Stochastic gradient descent
+
+// pair is [2, n]: a parameter and its velocity.
+KERNEL(sgd)(REAL *pair, const REAL *gradient, double lr, double momentum, double weight_decay, int nesterov,
+            Index n) {
+    const Index i = thread_index();
+    if (i >= n) return;
+    const REAL w = pair[i], g = fma((REAL)weight_decay, w, gradient[i]);
+    const REAL v = fma((REAL)momentum, pair[n + i], g);
+    pair[n + i] = v;
+    pair[i] = fma((REAL)-lr, nesterov ? fma((REAL)momentum, v, g) : v, w);
+}
