@@ -39,7 +39,7 @@ pub struct Conv2dConfig {
     /// Input and output channels are cut into this many independent groups; as many groups as channels
     /// is a depthwise convolution.
     pub groups: usize,
-    /// How it is computed.
+    /// How it is computed on CPUs.
     pub algorithm: ConvAlgorithm,
 }
 
@@ -57,6 +57,8 @@ impl Default for Conv2dConfig {
 /// As everywhere in deep learning this is a cross-correlation: the kernel is not flipped. The result is
 /// `[batch, out, out height, out width]` with
 /// `out height = (height + 2 padding - dilation (kernel height - 1) - 1) / stride + 1`, rounded down.
+///
+/// 3x3 kernels in f32 usually go by Winograd's algorithm, which see under [`ConvAlgorithm`].
 ///
 /// Gradients flow to all three arguments; that of an `x` that depends on no variable (the image) is not
 /// computed.

@@ -9,7 +9,7 @@
 //! - Images are `[batch, channels, height, width]`, numbers f32 or f64, all arguments of one call alike.
 //!   Arguments need not be contiguous.
 //! - A bad argument is an error that names the operation, what it expects and what it found.
-//! - NaN goes in, NaN comes out, as in PyTorch.
+//! - NaN goes in, NaN comes out, as in PyTorch; [`ConvAlgorithm::Winograd`] has some more of them.
 //! - Work is spread over the current rayon pool. Results have the same bits for any number of threads;
 //!   they may differ in the last bits between processors with and without AVX2.
 //!

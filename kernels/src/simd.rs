@@ -61,6 +61,16 @@ pub(crate) trait Isa {
     /// `a * b + c`, fused where that is one instruction.
     fn mul_add<T: Float>(a: T, b: T, c: T) -> T;
 
+    /// [`Isa::mul_add`], lane by lane.
+    #[inline(always)]
+    fn mul_add_lanes<T: Float>(a: Lanes<T>, b: Lanes<T>, c: Lanes<T>) -> Lanes<T> {
+        let mut result = c;
+        for i in 0..LANES {
+            result.0[i] = Self::mul_add(a.0[i], b.0[i], c.0[i]);
+        }
+        result
+    }
+
     /// Lane `i` of vector `j` becomes lane `j` of vector `i`.
     #[inline(always)]
     fn transpose<T: Float>(vectors: [Lanes<T>; LANES]) -> [Lanes<T>; LANES] {
@@ -93,6 +103,25 @@ impl Isa for Avx2 {
     #[inline(always)]
     fn mul_add<T: Float>(a: T, b: T, c: T) -> T {
         a.fused(b, c)
+    }
+
+    /// Said in so many words: the compiler's own search for vectors sometimes finds others, that cross
+    /// from one operand to the next, and then keeps nothing in registers.
+    #[inline(always)]
+    fn mul_add_lanes<T: Float>(a: Lanes<T>, b: Lanes<T>, c: Lanes<T>) -> Lanes<T> {
+        // SAFETY: `T` is `f32` in the one case and otherwise `f64`, with eight lanes of the same size, and
+        // code for this instruction set only runs where it exists.
+        unsafe {
+            if TypeId::of::<T>() == TypeId::of::<f32>() {
+                return transmute_copy(&_mm256_fmadd_ps(
+                    transmute_copy(&a),
+                    transmute_copy(&b),
+                    transmute_copy(&c),
+                ));
+            }
+            let [a, b, c]: [[__m256d; 2]; 3] = [transmute_copy(&a), transmute_copy(&b), transmute_copy(&c)];
+            transmute_copy(&[_mm256_fmadd_pd(a[0], b[0], c[0]), _mm256_fmadd_pd(a[1], b[1], c[1])])
+        }
     }
 
     #[inline(always)]
@@ -245,11 +274,7 @@ impl<T: Float> Lanes<T> {
     /// `self * factor + term`, lane by lane.
     #[inline(always)]
     pub(crate) fn mul_add<I: Isa>(self, factor: Self, term: Self) -> Self {
-        let mut result = term;
-        for i in 0..LANES {
-            result.0[i] = I::mul_add(self.0[i], factor.0[i], term.0[i]);
-        }
-        result
+        I::mul_add_lanes(self, factor, term)
     }
 
     /// The sum of the lanes, as a balanced tree.

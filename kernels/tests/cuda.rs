@@ -98,7 +98,10 @@ fn convolution(random: &mut Numbers, case: usize) -> (Vec<Tensor>, Conv2dConfig)
     let x = random.tensor(&[batch, groups * channels, h, w]);
     let weight = random.tensor(&[groups * outputs, channels, kernel.0, kernel.1]);
     let bias = random.tensor(&[groups * outputs]);
-    (vec![x, weight, bias], Conv2dConfig { stride, padding, dilation, groups })
+    (
+        vec![x, weight, bias],
+        Conv2dConfig { stride, padding, dilation, groups, algorithm: ConvAlgorithm::Auto },
+    )
 }
 
 #[test]

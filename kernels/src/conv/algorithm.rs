@@ -7,7 +7,7 @@ use super::weight_gradient::weight_gradient as direct_weight_gradient;
 use super::{pointwise, winograd};
 use crate::simd::Float;
 
-/// How a convolution is computed.
+/// How a convolution is computed on CPUs. (CUDA devices choose for themselves.)
 ///
 /// It follows from the sizes of channels and images, never from the size of the batch or the number of
 /// threads: an image gets the same output alone as in a batch.

@@ -12,6 +12,8 @@ use std::ops::Range;
 const CHUNKS: usize = 8;
 /// Fewest pixels of a chunk.
 const CHUNK_PIXELS: usize = 256;
+/// Panels of pixels that are copied together: every channel is read a few lines of the cache at a time.
+const PANELS: usize = 4;
 /// Pixels whose output gradients are turned round together, few enough for the first-level cache.
 const TOGETHER: usize = 128;
 
@@ -61,9 +63,9 @@ impl<T: Float> Map<'_, T> {
         let (from, to) = (self.groups * self.from * pixels, self.groups * self.to * pixels);
         parallel::build_chunks(g.batch * to, to, |i, target| {
             let source = &source[i * from..(i + 1) * from];
-            parallel::with_scratch((self.from + self.to) * PANEL, |scratch| {
-                let (strip, result) = scratch.split_at_mut(self.from * PANEL);
-                dispatch(Image { map: self, pixels, source, target, strip, result })
+            parallel::with_scratch((PANELS * self.from + self.to) * PANEL, |scratch| {
+                let (panels, result) = scratch.split_at_mut(PANELS * self.from * PANEL);
+                dispatch(Image { map: self, pixels, source, target, panels, result })
             })
         })
     }
@@ -74,8 +76,8 @@ struct Image<'a, T> {
     pixels: usize,
     source: &'a [T],
     target: &'a mut [T],
-    /// Scratch for [`PANEL`] pixels of all channels that are read, and that are written.
-    strip: &'a mut [T],
+    /// Scratch for [`PANELS`] panels of all channels that are read, and for one of those that are written.
+    panels: &'a mut [T],
     result: &'a mut [T],
 }
 
@@ -84,21 +86,28 @@ impl<T: Float> Kernel for Image<'_, T> {
 
     #[inline(always)]
     fn run<I: Isa>(self) {
-        let Self { map, pixels, source, target, strip, result } = self;
+        let Self { map, pixels, source, target, panels, result } = self;
         let sources = source.chunks_exact(map.from * pixels);
         let targets = target.chunks_exact_mut(map.to * pixels);
+        // A panel at the end overlaps the one before; fewer pixels than one panel go through a buffer.
+        let count = PANEL.min(pixels);
+        let start = |panel: usize| (panel * PANEL).min(pixels - count);
+        let all = pixels.div_ceil(PANEL);
         for (group, (source, target)) in sources.zip(targets).enumerate() {
-            // A strip at the end overlaps the one before; fewer pixels than one strip go through a buffer.
-            let count = PANEL.min(pixels);
-            for first in (0..pixels).step_by(PANEL).map(|first| first.min(pixels - count)) {
-                // Together, where the channels of an image often are a power of two apart.
-                for (channel, strip) in strip.chunks_exact_mut(PANEL).enumerate() {
-                    copy(&source[channel * pixels + first..][..count], &mut strip[..count]);
+            for first in (0..all).step_by(PANELS) {
+                let together = PANELS.min(all - first);
+                for (channel, source) in source.chunks_exact(pixels).enumerate() {
+                    for panel in 0..together {
+                        let to = &mut panels[(panel * map.from + channel) * PANEL..][..count];
+                        copy(&source[start(first + panel)..][..count], to);
+                    }
                 }
-                if count == PANEL {
-                    map.strip::<I>(group, strip, &mut target[first..], pixels);
-                } else {
-                    map.strip::<I>(group, strip, result, PANEL);
+                for (panel, values) in panels.chunks_exact(map.from * PANEL).take(together).enumerate() {
+                    if count == PANEL {
+                        map.panel::<I>(group, values, &mut target[start(first + panel)..], pixels);
+                        continue;
+                    }
+                    map.panel::<I>(group, values, result, PANEL);
                     for (row, result) in target.chunks_exact_mut(pixels).zip(result.chunks_exact(PANEL)) {
                         copy(&result[..count], row);
                     }
@@ -111,18 +120,19 @@ impl<T: Float> Kernel for Image<'_, T> {
 impl<T: Float> Map<'_, T> {
     /// [`PANEL`] pixels of a group, the rows of the target `distance` numbers apart.
     #[inline(always)]
-    fn strip<I: Isa>(&self, group: usize, strip: &[T], target: &mut [T], distance: usize) {
+    fn panel<I: Isa>(&self, group: usize, values: &[T], target: &mut [T], distance: usize) {
         let weight = &self.weight[group * self.from * self.to..][..self.from * self.to];
-        assert!(strip.len() >= self.from * PANEL && target.len() >= (self.to - 1) * distance + PANEL);
-        for channel in 0..self.to {
-            let bias = self.bias.map_or(T::ZERO, |bias| bias[group * self.to + channel]);
-            target[channel * distance..][..PANEL].fill(bias);
+        assert!(values.len() >= self.from * PANEL && target.len() >= (self.to - 1) * distance + PANEL);
+        if let Some(bias) = self.bias {
+            for (channel, bias) in bias[group * self.to..][..self.to].iter().enumerate() {
+                target[channel * distance..][..PANEL].fill(*bias);
+            }
         }
         let product = Product {
             left: weight.as_ptr(),
             left_row: self.row,
             left_column: self.column,
-            right: strip.as_ptr(),
+            right: values.as_ptr(),
             right_row: PANEL,
             right_vector: LANES,
             target: target.as_mut_ptr(),
@@ -132,7 +142,10 @@ impl<T: Float> Map<'_, T> {
             columns: PANEL,
         };
         // SAFETY: the assertion above, and the weights are as many.
-        unsafe { product.run::<I, true>() };
+        match self.bias {
+            Some(_) => unsafe { product.run::<I, true>() },
+            None => unsafe { product.run::<I, false>() },
+        }
     }
 }
 

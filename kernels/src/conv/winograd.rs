@@ -30,7 +30,7 @@ const FREQUENCIES: usize = SIDE * SIDE;
 /// and compete for the same lines of the cache.
 const GAP: usize = 16;
 /// Bytes of the frequencies of a block of tiles.
-const CACHE_BYTES: usize = 320 * 1024;
+const CACHE_BYTES: usize = 448 * 1024;
 
 /// Whether a convolution is one for Winograd: 3x3, stride 1, not dilated.
 pub(super) fn fits(g: &Geometry) -> bool {
@@ -58,7 +58,9 @@ struct Plan {
 }
 
 impl Plan {
-    fn new<T: Float>(g: &Geometry) -> Self {
+    /// `streamed`: fewest tiles of a block if the transformed weights are too large for the cache and are
+    /// read again for every block.
+    fn new<T: Float>(g: &Geometry, streamed: usize) -> Self {
         let (down, across) = (g.height.output.div_ceil(TILE), g.width.output.div_ceil(TILE));
         let (rows, columns) = (down * TILE, across * TILE);
         let tiles = (across, down * across);
@@ -79,7 +81,9 @@ impl Plan {
             tiles,
         };
         let tile_bytes = FREQUENCIES * (x.count() + y.count()) * LANES * size_of::<T>();
-        let block = (CACHE_BYTES / tile_bytes).clamp(6, 96);
+        let weight_bytes = FREQUENCIES * g.channels * g.outputs * size_of::<T>();
+        let least = if weight_bytes > 2 * CACHE_BYTES { streamed } else { 12 };
+        let block = (CACHE_BYTES / tile_bytes).clamp(least, 96);
         // Small images together fill a block, but not so many that only a few threads had work.
         let together = (block / tiles.1).clamp(1, g.batch.div_ceil(4));
         Self { x, y, together, block: block.min(together * tiles.1) }

@@ -10,9 +10,12 @@ use crate::parallel;
 use crate::simd::{Float, Isa, Kernel, LANES, dispatch};
 use std::ops::Range;
 
+/// Fewest tiles of a block whose weights are read from beyond the second-level cache.
+const STREAMED_TILES: usize = 24;
+
 /// The convolution itself.
 pub(in super::super) fn forward<T: Float>(g: &Geometry, x: &[T], weight: &[T], bias: Option<&[T]>) -> Vec<T> {
-    let (plan, panels) = (Plan::new::<T>(g), Plan::panels(g));
+    let (plan, panels) = (Plan::new::<T>(g, STREAMED_TILES), Plan::panels(g));
     let sample = g.groups * g.outputs * g.output_plane();
     parallel::with_scratch(g.groups * panels.len(), |weights| {
         let kernels = weight.chunks_exact(g.outputs * g.channels * g.taps());

@@ -17,6 +17,9 @@ const CHUNKS: usize = 8;
 /// Fewest tiles of a chunk, so that adding up the partial gradients costs little next to the products.
 const CHUNK_TILES: usize = 128;
 
+/// As in the forward pass; the gradient of the weights is read and written besides.
+const STREAMED_TILES: usize = 48;
+
 /// The gradients of the input and of the weights.
 pub(in super::super) fn gradients<T: Float>(
     g: &Geometry,
@@ -55,7 +58,7 @@ struct Job<'a, T> {
 
 impl<'a, T: Float> Job<'a, T> {
     fn new(g: &'a Geometry, x: Option<&'a [T]>, weight: Option<&'a [T]>, dy: &'a [T]) -> Self {
-        let plan = Plan::new::<T>(g);
+        let plan = Plan::new::<T>(g, STREAMED_TILES);
         let size = g.batch.div_ceil(CHUNKS).max(CHUNK_TILES.div_ceil(plan.x.tiles.1));
         let turned = Panels { rows: g.outputs, columns: g.channels };
         Self { g, plan, x, weight, dy, turned, panels: Plan::panels(g), size }
