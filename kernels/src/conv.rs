@@ -2,6 +2,7 @@
 
 mod algorithm;
 mod correlate;
+mod depthwise;
 mod forward;
 mod geometry;
 mod input_gradient;

@@ -1,20 +1,22 @@
 //! Batch normalisation (Ioffe and Szegedy, 2015), with the ReLU that usually follows fused in.
 //!
-//! One channel at a time: its values are read for the mean, again for the variance and again for the
-//! result, while they are still in the cache.
+//! One channel at a time: its values are read for the mean and the variance and again for the result,
+//! while they are still in the cache. Small planes are worked on several channels at a time.
 
 mod channel;
+mod small;
 
 use crate::op::{Argument, Compute, Op, Run};
 use crate::operand::Operand;
 use crate::parallel::{self, Shared};
-use crate::simd::dispatch;
+use crate::simd::{Float, dispatch};
 use crate::tensor::{check_dtypes, check_shape, mismatch, values, with_float};
 #[cfg(feature = "cuda")]
 use candle_core::CudaStorage;
 use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, DType, Device, Result, Shape, Tensor, WithDType};
-use channel::{Channel, ChannelGradient, Moments, Normalise, Place};
+use channel::{Channel, ChannelGradient, ChannelMoments, Normalise, Place};
+use small::{Block, BlockGradient, BlockMoments, NormaliseBlock};
 use std::sync::{Arc, OnceLock};
 
 /// What [`batch_norm_train`] computes.
@@ -136,6 +138,51 @@ impl Saved {
     }
 }
 
+impl BatchNorm {
+    /// Writes all of `y`, returns the channels.
+    fn forward<T: Float>(
+        &self,
+        dims: &[usize],
+        x: &[T],
+        (gamma, beta): (&[T], &[T]),
+        given: Option<&[(f64, f64)]>,
+        y: &mut [T],
+    ) -> Vec<Channel> {
+        let y = Shared::new(y);
+        let channel =
+            |c: usize, moments| Channel::new(moments, self.eps, gamma[c].to_f64(), beta[c].to_f64());
+        if small(dims) {
+            let blocks = Block::all(dims);
+            let parts = parallel::map(blocks.len(), |i| {
+                let block = &blocks[i];
+                let moments = match given {
+                    Some(given) => given[block.own.clone()].to_vec(),
+                    None => dispatch(BlockMoments { x, block }),
+                };
+                let channels: Vec<_> = block.own.clone().zip(moments).map(|(c, m)| channel(c, m)).collect();
+                dispatch(NormaliseBlock { x, y: &y, block, channels: &channels, relu: self.relu });
+                channels
+            });
+            return parts.concat();
+        }
+        parallel::map(gamma.len(), |c| {
+            let place = Place::of(dims, c);
+            let moments = match given {
+                Some(given) => given[c],
+                None => dispatch(ChannelMoments { x, place }),
+            };
+            let channel = channel(c, moments);
+            dispatch(Normalise { x, y: &y, place, affine: channel.affine::<T>(), relu: self.relu });
+            channel
+        })
+    }
+}
+
+/// Whether planes are too small to be worked on one by one.
+fn small(dims: &[usize]) -> bool {
+    dims[2..].iter().product::<usize>() < small::PIXELS
+}
+
 impl Compute<3> for BatchNorm {
     fn name(&self) -> &'static str {
         self.op
@@ -149,17 +196,7 @@ impl Compute<3> for BatchNorm {
             let given = self.given.as_ref().map(host_numbers).transpose()?;
             let mut channels = Vec::new();
             let y = parallel::build(x.len(), |y| {
-                let y = Shared::new(y);
-                channels = parallel::map(gamma.len(), |c| {
-                    let place = Place::of(shape.dims(), c);
-                    let moments = match &given {
-                        Some(given) => given[c],
-                        None => dispatch(Moments { x, place }),
-                    };
-                    let channel = Channel::new(moments, self.eps, gamma[c].to_f64(), beta[c].to_f64());
-                    dispatch(Normalise { x, y: &y, place, affine: channel.affine::<T>(), relu: self.relu });
-                    channel
-                });
+                channels = self.forward(shape.dims(), x, (gamma, beta), given.as_deref(), y);
             });
             // Set once: an op is applied once.
             let _ = self.saved.set(Saved::Host(channels));
@@ -226,6 +263,32 @@ struct BatchNormGradient {
     batch_statistics: bool,
 }
 
+impl BatchNormGradient {
+    /// Writes all of `dx`, returns dgamma and dbeta of every channel.
+    fn gradient<T: Float>(
+        &self,
+        dims: &[usize],
+        channels: &[Channel],
+        (x, dy): (&[T], &[T]),
+        dx: &mut [T],
+    ) -> Vec<(f64, f64)> {
+        let Self { relu, batch_statistics, .. } = *self;
+        let dx = &Shared::new(dx);
+        if small(dims) {
+            let blocks = Block::all(dims);
+            let parts = parallel::map(blocks.len(), |i| {
+                let (block, channels) = (&blocks[i], &channels[blocks[i].own.clone()]);
+                dispatch(BlockGradient { x, dy, dx, block, channels, relu, batch_statistics })
+            });
+            return parts.concat();
+        }
+        parallel::map(channels.len(), |c| {
+            let (place, channel) = (Place::of(dims, c), &channels[c]);
+            dispatch(ChannelGradient { x, dy, dx, place, channel, relu, batch_statistics })
+        })
+    }
+}
+
 impl Compute<2> for BatchNormGradient {
     fn name(&self) -> &'static str {
         self.op
@@ -242,12 +305,7 @@ impl Compute<2> for BatchNormGradient {
             let packed = parallel::build(length, |packed| {
                 let (dx, rest) = packed.split_at_mut(x.len());
                 let (dgamma, dbeta) = rest.split_at_mut(channels.len());
-                let dx = Shared::new(dx);
-                let parameters = parallel::map(channels.len(), |c| {
-                    let (place, channel) = (Place::of(dims, c), &channels[c]);
-                    let batch_statistics = self.batch_statistics;
-                    dispatch(ChannelGradient { x, dy, dx: &dx, place, channel, relu: self.relu, batch_statistics })
-                });
+                let parameters = self.gradient(dims, channels, (x, dy), dx);
                 for (c, (gamma, beta)) in parameters.into_iter().enumerate() {
                     (dgamma[c], dbeta[c]) = (T::from_f64(gamma), T::from_f64(beta));
                 }

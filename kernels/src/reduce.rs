@@ -24,12 +24,16 @@ pub(crate) fn sums<T: Float, const INPUTS: usize, const SUMS: usize>(
     let length = inputs[0].len();
     let mut streams = [[Lanes::ZERO; SUMS]; STREAMS];
     let whole = length / LANES;
-    for v in (0..whole).step_by(STREAMS) {
-        for (s, stream) in streams.iter_mut().enumerate().take(whole - v) {
+    let together = whole / STREAMS * STREAMS;
+    // A fixed number of streams, so that they stay in registers.
+    for v in (0..together).step_by(STREAMS) {
+        for (s, stream) in streams.iter_mut().enumerate() {
             let at = (v + s) * LANES;
-            let terms = term(inputs.map(|input| load(&input[at..])));
-            add_to(stream, terms);
+            add_to(stream, term(inputs.map(|input| load(&input[at..]))));
         }
+    }
+    for v in together..whole {
+        add_to(&mut streams[0], term(inputs.map(|input| load(&input[v * LANES..]))));
     }
     if whole * LANES < length {
         let terms = term(inputs.map(|input| load_partial(&input[whole * LANES..])));

@@ -1,14 +1,16 @@
 //! Lane arrays that the compiler turns into vector registers, and the choice of instruction set.
 //!
 //! A kernel is written once, generic over the number type and the instruction set, with everything
-//! on its hot path marked `#[inline(always)]`. [`dispatch`] compiles that body twice, plainly and
-//! under `#[target_feature]`, and picks one at run time.
+//! on its hot path marked `#[inline(always)]`. [`dispatch`] compiles that body once for every
+//! instruction set, under its `#[target_feature]`, and picks one at run time.
 
 use candle_core::WithDType;
+#[cfg(target_arch = "x86_64")]
 use std::any::TypeId;
 #[cfg(target_arch = "x86_64")]
 use std::arch::x86_64::*;
 use std::cell::RefCell;
+#[cfg(target_arch = "x86_64")]
 use std::mem::transmute_copy;
 use std::ops::Neg;
 
@@ -94,45 +96,59 @@ impl Isa for Portable {
     }
 }
 
-/// x86-64 with AVX2 and fused multiply-add.
 #[cfg(target_arch = "x86_64")]
-pub(crate) struct Avx2;
+macro_rules! avx {
+    ($(#[$meta:meta])* $name:ident) => {
+        $(#[$meta])*
+        pub(crate) struct $name;
 
-#[cfg(target_arch = "x86_64")]
-impl Isa for Avx2 {
-    #[inline(always)]
-    fn mul_add<T: Float>(a: T, b: T, c: T) -> T {
-        a.fused(b, c)
-    }
-
-    /// Said in so many words: the compiler's own search for vectors sometimes finds others, that cross
-    /// from one operand to the next, and then keeps nothing in registers.
-    #[inline(always)]
-    fn mul_add_lanes<T: Float>(a: Lanes<T>, b: Lanes<T>, c: Lanes<T>) -> Lanes<T> {
-        // SAFETY: `T` is `f32` in the one case and otherwise `f64`, with eight lanes of the same size, and
-        // code for this instruction set only runs where it exists.
-        unsafe {
-            if TypeId::of::<T>() == TypeId::of::<f32>() {
-                return transmute_copy(&_mm256_fmadd_ps(
-                    transmute_copy(&a),
-                    transmute_copy(&b),
-                    transmute_copy(&c),
-                ));
+        impl Isa for $name {
+            #[inline(always)]
+            fn mul_add<T: Float>(a: T, b: T, c: T) -> T {
+                a.fused(b, c)
             }
-            let [a, b, c]: [[__m256d; 2]; 3] = [transmute_copy(&a), transmute_copy(&b), transmute_copy(&c)];
-            transmute_copy(&[_mm256_fmadd_pd(a[0], b[0], c[0]), _mm256_fmadd_pd(a[1], b[1], c[1])])
-        }
-    }
 
-    #[inline(always)]
-    fn transpose<T: Float>(vectors: [Lanes<T>; LANES]) -> [Lanes<T>; LANES] {
-        if TypeId::of::<T>() != TypeId::of::<f32>() {
-            return Portable::transpose(vectors);
+            /// Said in so many words: the compiler's own search for vectors sometimes finds others, that cross
+            /// from one operand to the next, and then keeps nothing in registers.
+            #[inline(always)]
+            fn mul_add_lanes<T: Float>(a: Lanes<T>, b: Lanes<T>, c: Lanes<T>) -> Lanes<T> {
+                // SAFETY: `T` is `f32` in the one case and otherwise `f64`, with eight lanes of the same size, and
+                // code for this instruction set only runs where it exists.
+                unsafe {
+                    if TypeId::of::<T>() == TypeId::of::<f32>() {
+                        return transmute_copy(&_mm256_fmadd_ps(
+                            transmute_copy(&a),
+                            transmute_copy(&b),
+                            transmute_copy(&c),
+                        ));
+                    }
+                    let [a, b, c]: [[__m256d; 2]; 3] = [transmute_copy(&a), transmute_copy(&b), transmute_copy(&c)];
+                    transmute_copy(&[_mm256_fmadd_pd(a[0], b[0], c[0]), _mm256_fmadd_pd(a[1], b[1], c[1])])
+                }
+            }
+
+            #[inline(always)]
+            fn transpose<T: Float>(vectors: [Lanes<T>; LANES]) -> [Lanes<T>; LANES] {
+                if TypeId::of::<T>() != TypeId::of::<f32>() {
+                    return Portable::transpose(vectors);
+                }
+                // SAFETY: `T` is `f32`, and code for this instruction set only runs where it exists.
+                unsafe { transmute_copy(&transpose_avx(transmute_copy(&vectors))) }
+            }
         }
-        // SAFETY: `T` is `f32`, and code for this instruction set only runs where it exists.
-        unsafe { transmute_copy(&transpose_avx(transmute_copy(&vectors))) }
-    }
+    };
 }
+
+#[cfg(target_arch = "x86_64")]
+avx!(
+    /// x86-64 with AVX2 and fused multiply-add.
+    Avx2
+);
+#[cfg(target_arch = "x86_64")]
+avx!(
+    /// x86-64 with AVX-512: the vectors of AVX2, twice as many registers, masks. Same bits as AVX2.
+    Avx512
+);
 
 /// Interleaves pairs, then pairs of pairs, then halves: 24 shuffles where scalar code takes 64 moves.
 ///
@@ -164,6 +180,18 @@ unsafe fn transpose_avx(v: [__m256; LANES]) -> [__m256; LANES] {
     result
 }
 
+/// Every 64-bit ARM processor.
+#[cfg(target_arch = "aarch64")]
+pub(crate) struct Neon;
+
+#[cfg(target_arch = "aarch64")]
+impl Isa for Neon {
+    #[inline(always)]
+    fn mul_add<T: Float>(a: T, b: T, c: T) -> T {
+        a.fused(b, c)
+    }
+}
+
 /// A computation that [`dispatch`] compiles for every instruction set.
 ///
 /// `run` and all it calls must be `#[inline(always)]`, otherwise that part is compiled plainly.
@@ -172,24 +200,82 @@ pub(crate) trait Kernel {
     fn run<I: Isa>(self) -> Self::Output;
 }
 
+/// The instruction sets that [`dispatch`] chooses from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum InstructionSet {
+    /// Also what Miri and other architectures get.
+    #[cfg_attr(target_arch = "aarch64", allow(dead_code))]
+    Portable,
+    #[cfg(target_arch = "x86_64")]
+    Avx2,
+    #[cfg(target_arch = "x86_64")]
+    Avx512,
+    #[cfg(target_arch = "aarch64")]
+    Neon,
+}
+
+impl InstructionSet {
+    /// The best one this processor has.
+    #[cfg(target_arch = "x86_64")]
+    fn best() -> Self {
+        // The answers are cached in one atomic: asking costs a few loads.
+        if !(is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma")) {
+            Self::Portable
+        } else if is_x86_feature_detected!("avx512f")
+            && is_x86_feature_detected!("avx512vl")
+            && is_x86_feature_detected!("avx512bw")
+            && is_x86_feature_detected!("avx512dq")
+        {
+            Self::Avx512
+        } else {
+            Self::Avx2
+        }
+    }
+
+    #[cfg(target_arch = "aarch64")]
+    fn best() -> Self {
+        Self::Neon
+    }
+
+    #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+    fn best() -> Self {
+        Self::Portable
+    }
+
+    fn current() -> Self {
+        #[cfg(test)]
+        if let Some(forced) = tests::FORCED.get() {
+            return forced;
+        }
+        Self::best()
+    }
+}
+
 /// Runs a kernel with the best instruction set this processor has.
 pub(crate) fn dispatch<K: Kernel>(kernel: K) -> K::Output {
-    #[cfg(test)]
-    if tests::PORTABLE.get() {
-        return kernel.run::<Portable>();
+    match InstructionSet::current() {
+        InstructionSet::Portable => kernel.run::<Portable>(),
+        // SAFETY: `current` names a set that was detected.
+        #[cfg(target_arch = "x86_64")]
+        InstructionSet::Avx2 => unsafe { run_avx2(kernel) },
+        // SAFETY: as above.
+        #[cfg(target_arch = "x86_64")]
+        InstructionSet::Avx512 => unsafe { run_avx512(kernel) },
+        #[cfg(target_arch = "aarch64")]
+        InstructionSet::Neon => kernel.run::<Neon>(),
     }
-    #[cfg(target_arch = "x86_64")]
-    if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
-        // SAFETY: both features were detected.
-        return unsafe { run_avx2(kernel) };
-    }
-    kernel.run::<Portable>()
 }
 
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2,fma")]
 fn run_avx2<K: Kernel>(kernel: K) -> K::Output {
     kernel.run::<Avx2>()
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2,fma,avx512f,avx512vl,avx512bw,avx512dq")]
+fn run_avx512<K: Kernel>(kernel: K) -> K::Output {
+    kernel.run::<Avx512>()
 }
 
 /// [`LANES`] neighbouring numbers.
@@ -287,39 +373,72 @@ impl<T: Float> Lanes<T> {
 
 #[cfg(test)]
 mod tests {
-    use crate::{Conv2dConfig, ConvAlgorithm, batch_norm_train, conv2d};
+    use super::InstructionSet;
+    use crate::{
+        Conv2dConfig, ConvAlgorithm, Pool2dConfig, avg_pool2d, batch_norm_train, conv2d, global_avg_pool2d,
+        linear, max_pool2d,
+    };
     use candle_core::{Device, Result, Tensor, Var};
     use std::cell::Cell;
 
-    thread_local!(pub(super) static PORTABLE: Cell<bool> = const { Cell::new(false) });
+    thread_local!(pub(super) static FORCED: Cell<Option<InstructionSet>> = const { Cell::new(None) });
+
+    /// What this processor has, the plainest first.
+    fn available() -> Vec<InstructionSet> {
+        let mut sets = vec![InstructionSet::Portable];
+        #[cfg(target_arch = "x86_64")]
+        if InstructionSet::best() == InstructionSet::Avx512 {
+            sets.push(InstructionSet::Avx2);
+        }
+        if !sets.contains(&InstructionSet::best()) {
+            sets.push(InstructionSet::best());
+        }
+        sets
+    }
 
     fn tensor(shape: &[usize]) -> Result<Tensor> {
         let values = (0..shape.iter().product()).map(|i| ((i * i) as f32 * 0.37).sin());
         Tensor::from_vec(values.collect(), shape, &Device::Cpu)
     }
 
-    /// Output and weight gradient of a convolution with batch norm.
-    fn layer(portable: bool, algorithm: ConvAlgorithm) -> Result<[Tensor; 2]> {
-        PORTABLE.set(portable);
-        let weight = Var::from_tensor(&tensor(&[7, 3, 3, 3])?)?;
+    /// Output and weight gradients of a network with a layer of every kind.
+    fn network(set: InstructionSet, algorithm: ConvAlgorithm) -> Result<Vec<Tensor>> {
+        FORCED.set(Some(set));
+        let shapes: [&[usize]; 5] = [&[7, 3, 3, 3], &[7, 1, 3, 3], &[7], &[7], &[5, 7]];
+        let v: Vec<Var> = shapes.iter().map(|s| Var::from_tensor(&tensor(s)?)).collect::<Result<_>>()?;
         let cfg = Conv2dConfig { padding: (1, 1), algorithm, ..Default::default() };
-        let y = conv2d(&tensor(&[4, 3, 9, 11])?, &weight, None, &cfg)?;
-        let y = batch_norm_train(&y, &tensor(&[7])?, &tensor(&[7])?, 1e-5, true)?.output;
+        let window = Pool2dConfig { kernel: (3, 3), stride: (1, 1), padding: (1, 1) };
+        let halve = Pool2dConfig { kernel: (2, 2), stride: (2, 2), padding: (0, 0) };
+        let x = conv2d(&tensor(&[4, 3, 17, 21])?, &v[0], None, &cfg)?;
+        let x = conv2d(&x, &v[1], Some(&v[3]), &Conv2dConfig { groups: 7, ..cfg })?;
+        let x = batch_norm_train(&x, &v[2], &v[3], 1e-5, true)?.output;
+        let x = max_pool2d(&avg_pool2d(&x, &window)?, &halve)?;
+        let x = batch_norm_train(&x, &v[2], &v[3], 1e-5, false)?.output;
+        let y = linear(&global_avg_pool2d(&x)?.flatten_from(1)?, &v[4], None)?;
         let gradients = y.sqr()?.sum_all()?.backward()?;
-        let gradient = gradients.get(&weight).expect("a gradient of the weight").clone();
-        Ok([y, gradient])
+        let gradients = v.iter().map(|v| gradients.get(v).expect("a gradient of every variable").clone());
+        let results = [x, y].into_iter().chain(gradients).collect();
+        FORCED.set(None);
+        Ok(results)
     }
 
-    /// On a processor with AVX2 this compares the two instruction sets.
+    /// Every instruction set of this processor computes the same: those that fuse to the bit, plain code
+    /// up to rounding.
     #[test]
-    fn portable_code_computes_the_same() -> Result<()> {
+    fn instruction_sets_agree() -> Result<()> {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(1).build().expect("a thread pool");
+        let sets = available();
         for algorithm in [ConvAlgorithm::Direct, ConvAlgorithm::Winograd] {
-            let (plain, best) = pool.install(|| (layer(true, algorithm), layer(false, algorithm)));
-            for (plain, best) in plain?.iter().zip(&best?) {
-                let scale: f32 = best.abs()?.max_all()?.to_scalar()?;
-                let off: f32 = (plain - best)?.abs()?.max_all()?.to_scalar()?;
-                assert!(scale > 0.1 && off <= 1e-5 * scale, "{algorithm:?}: off by {off} of {scale}");
+            let results = |&set| pool.install(|| network(set, algorithm));
+            let results = sets.iter().map(results).collect::<Result<Vec<_>>>()?;
+            for (pair, &set) in results.windows(2).zip(&sets) {
+                for (i, (plain, better)) in pair[0].iter().zip(&pair[1]).enumerate() {
+                    let scale: f32 = better.abs()?.max_all()?.to_scalar()?;
+                    let off: f32 = (plain - better)?.abs()?.max_all()?.to_scalar()?;
+                    let allowed = if set == InstructionSet::Portable { 3e-5 * scale } else { 0.0 };
+                    let what = format!("{algorithm:?}, {set:?}, result {i}");
+                    assert!(scale > 1e-3 && off <= allowed, "{what}: off by {off} of {scale}");
+                }
             }
         }
         Ok(())

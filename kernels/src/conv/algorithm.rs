@@ -4,7 +4,7 @@ use super::forward::forward as direct_forward;
 use super::geometry::Geometry;
 use super::input_gradient::input_gradient as direct_input_gradient;
 use super::weight_gradient::weight_gradient as direct_weight_gradient;
-use super::{pointwise, winograd};
+use super::{depthwise, pointwise, winograd};
 use crate::simd::Float;
 
 /// How a convolution is computed on CPUs. (CUDA devices choose for themselves.)
@@ -43,6 +43,8 @@ impl ConvAlgorithm {
 pub(super) fn forward<T: Float>(g: &Geometry, x: &[T], weight: &[T], bias: Option<&[T]>) -> Vec<T> {
     if g.algorithm.winograd::<T>(g) {
         winograd::forward(g, x, weight, bias)
+    } else if depthwise::applies(g) {
+        depthwise::forward(g, x, weight, bias)
     } else if pointwise::fits(g) {
         pointwise::forward(g, x, weight, bias)
     } else {
@@ -55,6 +57,9 @@ pub(super) fn gradients<T: Float>(g: &Geometry, x: &[T], weight: &[T], dy: &[T])
     if g.algorithm.winograd::<T>(g) {
         return winograd::gradients(g, x, weight, dy);
     }
+    if depthwise::applies(g) {
+        return depthwise::gradients(g, Some(x), Some(weight), dy);
+    }
     (input_gradient(g, weight, dy), weight_gradient(g, x, dy))
 }
 
@@ -62,6 +67,8 @@ pub(super) fn gradients<T: Float>(g: &Geometry, x: &[T], weight: &[T], dy: &[T])
 pub(super) fn input_gradient<T: Float>(g: &Geometry, weight: &[T], dy: &[T]) -> Vec<T> {
     if g.algorithm.winograd::<T>(g) {
         winograd::input_gradient(g, weight, dy)
+    } else if depthwise::applies(g) {
+        depthwise::gradients(g, None, Some(weight), dy).0
     } else if pointwise::fits(g) {
         pointwise::input_gradient(g, weight, dy)
     } else {
@@ -73,6 +80,8 @@ pub(super) fn input_gradient<T: Float>(g: &Geometry, weight: &[T], dy: &[T]) -> 
 pub(super) fn weight_gradient<T: Float>(g: &Geometry, x: &[T], dy: &[T]) -> Vec<T> {
     if g.algorithm.winograd::<T>(g) {
         winograd::weight_gradient(g, x, dy)
+    } else if depthwise::applies(g) {
+        depthwise::gradients(g, Some(x), None, dy).1
     } else if pointwise::fits(g) {
         pointwise::weight_gradient(g, x, dy)
     } else {

@@ -29,20 +29,52 @@ impl Channel {
             shift: T::from_f64(self.beta),
         }
     }
+
+    /// What the mean and the variance of `count` values add to their gradients.
+    #[inline(always)]
+    pub fn slopes<T: Float>(
+        &self,
+        count: f64,
+        batch_statistics: bool,
+        (dgamma, dbeta): (f64, f64),
+    ) -> Slopes<T> {
+        let scale = self.affine::<T>().scale.to_f64();
+        let per_value = if batch_statistics { scale / count } else { 0.0 };
+        Slopes {
+            constant: T::from_f64(-per_value * dbeta),
+            slope: T::from_f64(-per_value * self.inverse_deviation * dgamma),
+        }
+    }
+}
+
+/// `dx = scale * dy + constant + slope * (x - mean)`, that is
+/// `scale * (dy - dbeta / count - (x - mean) * inverse_deviation * dgamma / count)`.
+#[derive(Clone, Copy)]
+pub(super) struct Slopes<T> {
+    pub constant: T,
+    pub slope: T,
+}
+
+impl<T: Float> Slopes<T> {
+    #[inline(always)]
+    pub fn apply<I: Isa>(self, affine: Affine<T>, x: T, dy: T) -> T {
+        let through = I::mul_add(affine.scale, dy, self.constant);
+        I::mul_add(self.slope, x - affine.mean, through)
+    }
 }
 
 /// `(x - mean) * scale + shift`. Forward and backward pass go through here, so that both see the same
 /// bits when they ask whether the ReLU was on.
 #[derive(Clone, Copy)]
 pub(super) struct Affine<T> {
-    mean: T,
-    scale: T,
-    shift: T,
+    pub mean: T,
+    pub scale: T,
+    pub shift: T,
 }
 
 impl<T: Float> Affine<T> {
     #[inline(always)]
-    fn apply<I: Isa>(self, x: T) -> T {
+    pub fn apply<I: Isa>(self, x: T) -> T {
         I::mul_add(x - self.mean, self.scale, self.shift)
     }
 }
@@ -72,26 +104,74 @@ impl Place {
     }
 }
 
-/// Mean and biased variance of a channel, the variance from the deviations (two passes).
-pub(super) struct Moments<'a, T> {
+/// Mean and sum of squared deviations of some values.
+///
+/// Parts are added by the formula of Chan, Golub and LeVeque (1979), in `f64`.
+#[derive(Clone, Copy)]
+pub(super) struct Moments {
+    count: f64,
+    mean: f64,
+    squares: f64,
+}
+
+impl Moments {
+    pub const NONE: Self = Self { count: 0.0, mean: 0.0, squares: 0.0 };
+
+    /// From the sums of `x - centre` and of its square.
+    #[inline(always)]
+    pub fn around(centre: f64, count: f64, deviations: f64, squares: f64) -> Self {
+        let shift = deviations / count;
+        Self { count, mean: centre + shift, squares: squares - deviations * shift }
+    }
+
+    #[inline(always)]
+    pub fn add(self, other: Self) -> Self {
+        let count = self.count + other.count;
+        let (apart, share) = (other.mean - self.mean, other.count / count);
+        Self {
+            count,
+            mean: self.mean + apart * share,
+            squares: self.squares + other.squares + apart * apart * self.count * share,
+        }
+    }
+
+    /// Mean and biased variance.
+    #[inline(always)]
+    pub fn mean_and_variance(self) -> (f64, f64) {
+        let variance = self.squares / self.count;
+        // Rounding may leave equal values a little below zero. NaN stays.
+        (self.mean, if variance < 0.0 { 0.0 } else { variance })
+    }
+}
+
+/// Mean and biased variance of a channel, reading it once.
+///
+/// Deviations are taken from the mean of the planes so far, so their squares are never large next to
+/// the variance of the whole: the first plane lies at most `sqrt(batch)` deviations off.
+pub(super) struct ChannelMoments<'a, T> {
     pub x: &'a [T],
     pub place: Place,
 }
 
-impl<T: Float> Kernel for Moments<'_, T> {
+impl<T: Float> Kernel for ChannelMoments<'_, T> {
     type Output = (f64, f64);
 
     #[inline(always)]
     fn run<I: Isa>(self) -> (f64, f64) {
         let Self { x, place } = self;
-        let mean = place.planes().map(|plane| sums([&x[plane]], |x| x)[0]).sum::<f64>() / place.count();
-        let centre = Lanes::splat(T::from_f64(mean));
-        let square = |[x]: [Lanes<T>; 1]| {
-            let deviation = x.zip(centre, |x, m| x - m);
-            [deviation.zip(deviation, |a, b| a * b)]
-        };
-        let total = place.planes().map(|plane| sums([&x[plane]], square)[0]).sum::<f64>();
-        (mean, total / place.count())
+        let count = place.pixels as f64;
+        let first = place.planes().next().map_or(0.0, |plane| sums([&x[plane]], |x| x)[0] / count);
+        let mut all = Moments { mean: first, ..Moments::NONE };
+        for plane in place.planes() {
+            let centre = T::from_f64(all.mean);
+            let lanes = Lanes::splat(centre);
+            let [deviations, squares] = sums([&x[plane]], |[x]: [Lanes<T>; 1]| {
+                let deviation = x.zip(lanes, |x, m| x - m);
+                [deviation, deviation.zip(deviation, |a, b| a * b)]
+            });
+            all = all.add(Moments::around(centre.to_f64(), count, deviations, squares));
+        }
+        all.mean_and_variance()
     }
 }
 
@@ -165,16 +245,12 @@ impl<T: Float> ChannelGradient<'_, T> {
         }
         let dgamma = products * channel.inverse_deviation;
 
-        // dx = scale * (dy - dbeta / count - (x - mean) * inverse_deviation * dgamma / count)
-        let per_value = if self.batch_statistics { affine.scale.to_f64() / place.count() } else { 0.0 };
-        let constant = T::from_f64(-per_value * dbeta);
-        let slope = T::from_f64(-per_value * channel.inverse_deviation * dgamma);
+        let slopes = channel.slopes::<T>(place.count(), self.batch_statistics, (dgamma, dbeta));
         for plane in place.planes() {
             // SAFETY: the planes of different channels are disjoint, and a channel has one job.
             let dx = unsafe { self.dx.range(plane.clone()) };
             for ((dx, &x), &dy) in dx.iter_mut().zip(&x[plane.clone()]).zip(&dy[plane]) {
-                let through = I::mul_add(affine.scale, gate(x, dy), constant);
-                *dx = I::mul_add(slope, x - affine.mean, through);
+                *dx = slopes.apply::<I>(affine, x, gate(x, dy));
             }
         }
         (dgamma, dbeta)

@@ -1,0 +1,125 @@
+//! Depthwise convolution: every group has one input channel and a few outputs.
+//!
+//! There is nothing to block over channels, so a plane is padded once in a small buffer and then walked
+//! row by row. The arithmetic is cheap; what counts is to read and write every tensor once, so the
+//! backward pass computes both gradients from one padded copy of the output's gradient.
+
+mod gradient;
+mod layout;
+mod rows;
+
+use super::geometry::Geometry;
+use crate::parallel;
+use crate::simd::{Float, Isa, Kernel, LANES, dispatch};
+use layout::Padded;
+use rows::{Correlation, vectors};
+
+pub(super) use gradient::gradients;
+
+/// Most outputs of a group; from there on the general convolution, which shares inputs among outputs,
+/// is faster.
+const OUTPUTS: usize = 4;
+/// Jobs of a pass. The cut depends on sizes alone, and each job pays for clearing its buffer.
+const JOBS: usize = 16;
+/// Fewest values of a job.
+const JOB_VALUES: usize = 1 << 14;
+
+/// Whether this module computes the convolution.
+pub(super) fn applies(g: &Geometry) -> bool {
+    g.channels == 1 && g.groups > 1 && g.outputs <= OUTPUTS
+}
+
+/// Cuts `items` of `values` numbers each into jobs: the number of items of a job.
+fn job_size(items: usize, values: usize) -> usize {
+    items.div_ceil(JOBS).max(JOB_VALUES.div_ceil(values.max(1)))
+}
+
+/// The input's padded planes: rows as they are, columns by phase.
+fn padded_input(g: &Geometry) -> Padded {
+    let (height, width) = (g.height, g.width);
+    Padded {
+        source: (height.input, width.input),
+        before: (height.padding, width.padding),
+        rows: (height.output - 1) * height.stride + (height.kernel - 1) * height.dilation + 1,
+        phases: width.stride,
+        segment: width.output.next_multiple_of(LANES) + width.reach(),
+    }
+}
+
+/// Where each tap reads in [`padded_input`], row by row of the kernel.
+fn input_taps(g: &Geometry, padded: &Padded) -> Vec<usize> {
+    let offset = |ky: usize, kx| {
+        let column = g.width.tap(kx);
+        ky * g.height.dilation * padded.row() + column.phase * padded.segment + column.quotient
+    };
+    (0..g.taps()).map(|t| offset(t / g.width.kernel, t % g.width.kernel)).collect()
+}
+
+/// The convolution itself, as [`super::forward::forward`] computes it for any grouping.
+pub(super) fn forward<T: Float>(g: &Geometry, x: &[T], weight: &[T], bias: Option<&[T]>) -> Vec<T> {
+    let padded = padded_input(g);
+    let taps = input_taps(g, &padded);
+    let starts = vectors((g.height.output, g.width.output), g.height.stride * padded.row(), g.width.output);
+    let correlation = Correlation::new(taps, starts);
+    let (from, to) = (g.input_plane(), g.outputs * g.output_plane());
+    let size = job_size(g.batch * g.groups, to);
+    parallel::build_chunks(g.batch * g.groups * to, size * to, |job, y| {
+        let x = &x[job * size * from..][..y.len() / to * from];
+        let results = g.output_plane() + LANES;
+        parallel::with_scratch(padded.len() + results, |scratch| {
+            let (plane, results) = scratch.split_at_mut(padded.len());
+            let first = job * size;
+            dispatch(Forward {
+                g,
+                padded: &padded,
+                correlation: &correlation,
+                first,
+                x,
+                weight,
+                bias,
+                plane,
+                results,
+                y,
+            })
+        })
+    })
+}
+
+/// Some planes, the samples one behind the other.
+struct Forward<'a, T> {
+    g: &'a Geometry,
+    padded: &'a Padded,
+    correlation: &'a Correlation,
+    /// Index of the first plane among those of the batch.
+    first: usize,
+    x: &'a [T],
+    weight: &'a [T],
+    bias: Option<&'a [T]>,
+    plane: &'a mut [T],
+    results: &'a mut [T],
+    y: &'a mut [T],
+}
+
+impl<T: Float> Kernel for Forward<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<I: Isa>(self) {
+        let Self { g, padded, correlation, first, x, weight, bias, plane, results, y } = self;
+        plane.fill(T::ZERO);
+        let targets = y.chunks_exact_mut(g.outputs * g.output_plane());
+        for (i, (x, target)) in x.chunks_exact(g.input_plane()).zip(targets).enumerate() {
+            padded.fill(x, plane);
+            let group = (first + i) % g.groups;
+            for (o, target) in target.chunks_exact_mut(g.output_plane()).enumerate() {
+                let output = group * g.outputs + o;
+                let weight = &weight[output * g.taps()..][..g.taps()];
+                let bias = bias.map_or(T::ZERO, |bias| bias[output]);
+                correlation.plane::<I, T>(g.width.output, plane, weight, bias, results, target);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

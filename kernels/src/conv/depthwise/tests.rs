@@ -1,0 +1,68 @@
+//! The depthwise code against the general convolution, in f64, over random shapes.
+
+use super::*;
+use crate::conv::ConvAlgorithm;
+use crate::conv::forward::forward as general;
+use crate::conv::geometry::Axis;
+use crate::conv::input_gradient::input_gradient;
+use crate::conv::weight_gradient::weight_gradient;
+use proptest::prelude::*;
+use proptest::test_runner::{Config, RngSeed};
+
+/// (input, kernel, stride, padding, dilation) of one axis, the dilated kernel inside the padded input.
+fn axis() -> impl Strategy<Value = (usize, usize, usize, usize, usize)> {
+    (1..=6usize, 1..=4usize, 0..=7usize, 1..=3usize).prop_flat_map(|(kernel, stride, padding, dilation)| {
+        let smallest = (dilation * (kernel - 1) + 1).saturating_sub(2 * padding).max(1);
+        (smallest..smallest + 21).prop_map(move |input| (input, kernel, stride, padding, dilation))
+    })
+}
+
+prop_compose! {
+    fn geometry()(
+        (h, kh, sh, ph, dh) in axis(),
+        (w, kw, sw, pw, dw) in axis(),
+        (batch, groups, outputs) in (1..=11usize, 2..=20usize, 1..=OUTPUTS),
+    ) -> Geometry {
+        let axis = |input, kernel, stride, padding, dilation| {
+            let output = (input + 2 * padding - (kernel - 1) * dilation - 1) / stride + 1;
+            Axis { input, output, kernel, stride, padding, dilation }
+        };
+        let (height, width) = (axis(h, kh, sh, ph, dh), axis(w, kw, sw, pw, dw));
+        Geometry { batch, groups, channels: 1, outputs, height, width, algorithm: ConvAlgorithm::Direct }
+    }
+}
+
+fn numbers(count: usize, seed: f64) -> Vec<f64> {
+    (0..count).map(|i| ((i as f64 + seed) * 0.754_877 + (i * i % 97) as f64).sin()).collect()
+}
+
+fn close(found: &[f64], expected: &[f64]) -> Result<(), TestCaseError> {
+    prop_assert_eq!(found.len(), expected.len());
+    for (i, (a, b)) in found.iter().zip(expected).enumerate() {
+        prop_assert!((a - b).abs() <= 1e-11 * (1.0 + b.abs()), "place {}: {} and not {}", i, a, b);
+    }
+    Ok(())
+}
+
+proptest! {
+    #![proptest_config(Config {
+        cases: 300, rng_seed: RngSeed::Fixed(11), failure_persistence: None, ..Config::default()
+    })]
+
+    #[test]
+    fn agrees_with_the_general_convolution(g in geometry(), with_bias in any::<bool>()) {
+        prop_assert!(applies(&g));
+        let x = numbers(g.batch * g.groups * g.input_plane(), 0.1);
+        let weight = numbers(g.groups * g.outputs * g.taps(), 0.2);
+        let dy = numbers(g.batch * g.groups * g.outputs * g.output_plane(), 0.3);
+        let bias = with_bias.then(|| numbers(g.groups * g.outputs, 0.4));
+        close(&forward(&g, &x, &weight, bias.as_deref()), &general(&g, &x, &weight, bias.as_deref()))?;
+
+        let (dx, dw) = gradients(&g, Some(&x), Some(&weight), &dy);
+        close(&dx, &input_gradient(&g, &weight, &dy))?;
+        close(&dw, &weight_gradient(&g, &x, &dy))?;
+        // Each by itself has the same bits.
+        prop_assert_eq!(gradients(&g, None, Some(&weight), &dy), (dx, Vec::new()));
+        prop_assert_eq!(gradients(&g, Some(&x), None, &dy), (Vec::new(), dw));
+    }
+}
