@@ -1,0 +1,226 @@
+#!/usr/bin/env python3
+"""Races this crate against PyTorch and ONNX Runtime: one command, both sides in one run.
+
+    benches/pytorch/run.py [--rounds 9] [--threads 2] [--only SECTION]
+
+Installs PyTorch into target/pytorch-venv (or takes the environment that --venv or PYTORCH_VENV names), builds our side,
+starts both as long-lived processes and asks them in turn, case by case. Prints a table and writes it as Markdown and JSON.
+What is compared and what the columns mean: benches/README.md. Needs Python 3.10 and nothing but its standard library.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import random
+import struct
+import subprocess
+import sys
+import time
+import venv
+from pathlib import Path
+from statistics import median
+
+import report
+
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parent.parent
+SECTIONS = ["kernels", "steps", "population", "inference"]
+PACKAGES = ["torch", "numpy", "onnx", "onnxruntime"]
+DEBIAN = Path("/usr/share/datasets/fashion-mnist")
+
+OURS, NCHW, CHANNELS_LAST, ONNX = "ours", "nchw", "channels_last", "onnxruntime"
+#: A turn repeats a case until it takes about so long, so that caches and clock rate settle.
+TURN_SECONDS = 0.05
+MOST_REPEATS = 50
+#: Between turns: idle threads of the side that has just run spin for a few milliseconds.
+PAUSE_SECONDS = 0.01
+
+#: What the figures are set in relation to: the best matrix product and the best copy of this machine.
+MACHINE = [
+    {
+        "name": "matrix product, 1024^3",
+        "section": "machine",
+        "flops": 2.0 * 1024**3,
+        "work": {"kind": "matrix_product"},
+    },
+    {
+        "name": "copy of 64 MiB",
+        "section": "machine",
+        "bytes": 2.0 * (64 << 20),
+        "work": {"kind": "copy"},
+    },
+]
+
+
+class Side:
+    """A child process that answers a line of JSON with a line of JSON."""
+
+    def __init__(self, name: str, command: list[str], environment: dict[str, str]) -> None:
+        self.name = name
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True, "bufsize": 1}
+        self.process = subprocess.Popen(command, cwd=ROOT, env=os.environ | environment, **pipes)
+
+    def ask(self, request: dict) -> dict:
+        self.process.stdin.write(json.dumps(request) + "\n")
+        line = self.process.stdout.readline()
+        if not line:
+            raise SystemExit(f"{self.name} ended with status {self.process.wait()}")
+        answer = json.loads(line)
+        if "error" in answer:
+            raise SystemExit(f"{self.name}: {answer['error']}")
+        return answer
+
+    def close(self) -> None:
+        self.process.stdin.close()
+        self.process.wait()
+
+
+class Race:
+    """Both sides, ready to be asked."""
+
+    def __init__(self, arguments: argparse.Namespace, program: Path, python: Path, data: Path) -> None:
+        threads = str(arguments.threads)
+        self.rounds = arguments.rounds
+        environment = {"OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads}
+        self.ours = Side("our side", [str(program), threads, str(data)], {"CANDLE_NUM_THREADS": "1"})
+        command = [str(python), str(HERE / "server.py"), threads, str(data)]
+        self.theirs = Side("PyTorch's side", command, environment)
+        self.versions = self.theirs.ask({"versions": True})
+
+    def sides(self, case: dict) -> list[str]:
+        match case["section"]:
+            case "machine":
+                return [NCHW]
+            case "inference" if "ONNX Runtime" in self.versions:
+                return [OURS, NCHW, CHANNELS_LAST, ONNX]
+            case _:
+                return [OURS, NCHW, CHANNELS_LAST]
+
+    def seconds(self, case: dict, side: str, repeats: int) -> float:
+        """The median of one turn."""
+        time.sleep(PAUSE_SECONDS)
+        if side == OURS:
+            answer = self.ours.ask({"run": case["name"], "repeats": repeats})
+        else:
+            answer = self.theirs.ask({"case": case, "side": side, "repeats": repeats})
+        return median(answer["seconds"])
+
+    def run(self, case: dict) -> dict[str, list[float]]:
+        """The seconds of every round by side; each round begins with another side."""
+        sides = self.sides(case)
+        # The warm-up, which also says how often a turn repeats the case.
+        first = {side: self.seconds(case, side, 1) for side in sides}
+        repeats = {side: min(MOST_REPEATS, 1 + int(TURN_SECONDS / first[side])) for side in sides}
+        turns: dict[str, list[float]] = {side: [] for side in sides}
+        for place in range(self.rounds):
+            for offset in range(len(sides)):
+                side = sides[(place + offset) % len(sides)]
+                turns[side].append(self.seconds(case, side, repeats[side]))
+        return turns
+
+    def close(self) -> None:
+        self.ours.close()
+        self.theirs.close()
+
+
+def python_with_pytorch(given: str | None) -> Path:
+    """The interpreter of the given virtual environment, or of our own, made and filled the first time."""
+    folder = Path(given) if given else ROOT / "target" / "pytorch-venv"
+    python = folder / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
+    if given:
+        if not python.exists():
+            raise SystemExit(f"--venv: expected a virtual environment, found no {python}")
+        return python
+    finished = folder / "installed"
+    if not finished.exists():
+        print(f"Installing {', '.join(PACKAGES)} into {folder}", file=sys.stderr)
+        venv.create(folder, with_pip=True, clear=True)
+        subprocess.run([python, "-m", "pip", "install", "--quiet", *PACKAGES], check=True)
+        finished.touch()
+    return python
+
+
+def build() -> Path:
+    """Builds our side; the program's path."""
+    print("Building our side", file=sys.stderr)
+    command = ["cargo", "build", "--release", "--workspace", "--bench", "race"]
+    command.append("--message-format=json-render-diagnostics")
+    built = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True)
+    for line in built.stdout.splitlines():
+        message = json.loads(line)
+        if message.get("target", {}).get("name") == "race" and message.get("executable"):
+            return Path(message["executable"])
+    raise SystemExit("cargo built no program called race")
+
+
+def images(given: str | None, count: int) -> tuple[Path, str]:
+    """The folder that both sides read, and what it holds. Without Fashion-MNIST, random images of its shape."""
+    for folder in [Path(given)] if given else [DEBIAN]:
+        if any(folder.glob("train-images-idx3-ubyte*")):
+            return folder.resolve(), "Fashion-MNIST"
+    if given:
+        raise SystemExit(f"--data: expected the four IDX files of Fashion-MNIST, found none in {given}")
+    folder = ROOT / "target" / "random-images"
+    folder.mkdir(parents=True, exist_ok=True)
+    generator = random.Random(0)
+    for name, images in [("train", count * 5 // 4 + 10), ("t10k", 100)]:
+        pixels = struct.pack(">IIII", 0x803, images, 28, 28) + generator.randbytes(images * 784)
+        labels = struct.pack(">II", 0x801, images) + bytes(image % 10 for image in range(images))
+        (folder / f"{name}-images-idx3-ubyte").write_bytes(pixels)
+        (folder / f"{name}-labels-idx1-ubyte").write_bytes(labels)
+    return folder, "random images of Fashion-MNIST's shape (apt-get install dataset-fashion-mnist for the real ones)"
+
+
+def arguments() -> argparse.Namespace:
+    summary, _, text = __doc__.partition("\n\n")
+    formatter = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(description=summary, epilog=text, formatter_class=formatter)
+    parser.add_argument("--rounds", type=int, default=9, help="turns of each side a case (default 9)")
+    parser.add_argument("--threads", type=int, default=2, help="of each side; workers of the population (default 2)")
+    parser.add_argument("--only", choices=SECTIONS, action="append", help="one section; may be given several times")
+    parser.add_argument("--case", help="only cases whose name contains this")
+    parser.add_argument("--images", type=int, default=10_000, help="the population trains on (default 10000)")
+    parser.add_argument("--data", help="folder of Fashion-MNIST (default: where Debian's package puts it)")
+    parser.add_argument("--venv", default=os.environ.get("PYTORCH_VENV"), help="a virtual environment with PyTorch")
+    parser.add_argument("--out", type=Path, default=ROOT / "target" / "race", help="folder (default target/race)")
+    parsed = parser.parse_args()
+    if parsed.rounds < 1 or parsed.threads < 1 or parsed.images < 64:
+        parser.error("expected at least 1 round, 1 thread and 64 images")
+    return parsed
+
+
+def main() -> None:
+    options = arguments()
+    python, program = python_with_pytorch(options.venv), build()
+    data, source = images(options.data, options.images)
+    load = os.getloadavg()[0]
+    race = Race(options, program, python, data)
+    facts = report.machine() | race.versions | {
+        "commit": report.commit(ROOT),
+        "threads": options.threads,
+        "rounds": options.rounds,
+        "images of the population": source,
+        "load before": round(load, 2),
+    }
+    cases = race.ours.ask({"cases": {"images": options.images}})["cases"]
+    wanted = [case for case in cases if case["section"] in (options.only or SECTIONS)]
+    wanted = [case for case in wanted if (options.case or "") in case["name"]]
+    results, section = [], None
+    for case in wanted:
+        if case["section"] != section:
+            section = case["section"]
+            # The machine's limits are measured again with every section: clock rates change.
+            results += [report.result(limit, race.run(limit)) for limit in MACHINE]
+            print(report.heading(section, race.sides(case)), flush=True)
+        results.append(report.result(case, race.run(case)))
+        print(report.line(results[-1], report.limits(results)), flush=True)
+    race.close()
+    facts["load after"] = round(os.getloadavg()[0], 2)
+    report.write(options.out, facts, results)
+    print(f"\n{report.summary(results)}\n\nWritten to {options.out}/race.md and race.json")
+
+
+if __name__ == "__main__":
+    main()
