@@ -45,8 +45,8 @@ pub enum End {
     Stopped,
 }
 
-/// A training at the end of an epoch: enough to go on to the same bits.
-struct State {
+/// A training between two steps; at the end of an epoch, enough to go on to the same bits.
+pub struct State {
     parameters: BTreeMap<ParamKey, Parameter>,
     /// Running statistics of batch norms.
     statistics: BTreeMap<ParamKey, Tensor>,
@@ -119,43 +119,13 @@ impl Trainer<'_> {
             let (images, targets) = (images.to_device(&state.device)?, targets.to_device(&state.device)?);
             let step = state.epoch * batches.len() + place;
             let lr = cosine(self.plan.lr, self.recipe.lr_end, step, steps);
-            let loss = self.step(architecture, state, teacher, (&images, &targets), lr)?;
+            let loss = state.step(architecture, self.recipe, teacher, (&images, &targets), lr)?;
             total += loss * indices.len() as f64;
             if !total.is_finite() {
                 break;
             }
         }
         Ok(Some(total / order.len() as f64))
-    }
-
-    fn step(
-        &self,
-        architecture: &Architecture,
-        state: &mut State,
-        teacher: Option<&Network>,
-        (images, targets): (&Tensor, &Tensor),
-        lr: f64,
-    ) -> Result<f64> {
-        let tape = Tape::new();
-        let values = state.values(&tape)?;
-        let param = |key| values.get(&key).ok_or_else(|| missing(key));
-        let pass = forward(architecture, &param, &images.clone().into(), Mode::Train)?;
-        let mut loss = ops::cross_entropy(&pass.logits, targets)?;
-        if let Some(teacher) = teacher {
-            let t = self.recipe.distill_temperature;
-            let soft = candle_nn::ops::softmax(&(teacher.logits(images)? / t)?, 1)?;
-            let distillation = ops::cross_entropy(&ops::scale(&pass.logits, 1.0 / t)?, &soft)?;
-            loss = ops::scale(&ops::add(&loss, &ops::scale(&distillation, t * t)?)?, 0.5)?;
-        }
-        let mut gradients = tape.backward(&loss)?;
-        for (key, parameter) in &state.parameters {
-            let Some(gradient) = gradients.take(&values[key]) else { continue };
-            let weight_decay = if key.role.decays() { self.recipe.weight_decay } else { 0.0 };
-            let momentum = self.recipe.momentum;
-            parameter.step(&gradient, &SgdConfig { lr, momentum, weight_decay, nesterov: true })?;
-        }
-        state.follow(&pass.statistics)?;
-        Ok(f64::from(loss.as_tensor().to_scalar::<f32>()?))
     }
 }
 
@@ -171,8 +141,12 @@ fn cosine(start: f64, end: f64, step: usize, steps: usize) -> f64 {
 }
 
 impl State {
-    /// Copies what is trained: a parameter is written in place, and the parent shares these tensors.
-    fn new(weights: &Weights, device: &Device) -> Result<Self> {
+    /// A training on `device` that has not begun. Copies what is trained: a parameter is written in place, and the
+    /// parent shares these tensors.
+    ///
+    /// # Errors
+    /// When a tensor cannot be copied.
+    pub fn new(weights: &Weights, device: &Device) -> Result<Self> {
         let (mut parameters, mut statistics) = (BTreeMap::new(), BTreeMap::new());
         for (key, tensor) in weights.iter() {
             if key.role.is_trained() {
@@ -182,6 +156,42 @@ impl State {
             }
         }
         Ok(Self { parameters, statistics, device: device.clone(), epoch: 0 })
+    }
+
+    /// One step on a batch, images `[batch, channels, height, width]` and targets `[batch, classes]` whose rows sum
+    /// to 1: forward, loss, backward, gradient descent, running statistics. The loss; see [`Trainer::train`] for the
+    /// part of a `teacher`.
+    ///
+    /// # Errors
+    /// When a tensor operation fails.
+    pub fn step(
+        &mut self,
+        architecture: &Architecture,
+        recipe: &Recipe,
+        teacher: Option<&Network>,
+        (images, targets): (&Tensor, &Tensor),
+        lr: f64,
+    ) -> Result<f64> {
+        let tape = Tape::new();
+        let values = self.values(&tape)?;
+        let param = |key| values.get(&key).ok_or_else(|| missing(key));
+        let pass = forward(architecture, &param, &images.clone().into(), Mode::Train)?;
+        let mut loss = ops::cross_entropy(&pass.logits, targets)?;
+        if let Some(teacher) = teacher {
+            let t = recipe.distill_temperature;
+            let soft = candle_nn::ops::softmax(&(teacher.logits(images)? / t)?, 1)?;
+            let distillation = ops::cross_entropy(&ops::scale(&pass.logits, 1.0 / t)?, &soft)?;
+            loss = ops::scale(&ops::add(&loss, &ops::scale(&distillation, t * t)?)?, 0.5)?;
+        }
+        let mut gradients = tape.backward(&loss)?;
+        for (key, parameter) in &self.parameters {
+            let Some(gradient) = gradients.take(&values[key]) else { continue };
+            let weight_decay = if key.role.decays() { recipe.weight_decay } else { 0.0 };
+            let momentum = recipe.momentum;
+            parameter.step(&gradient, &SgdConfig { lr, momentum, weight_decay, nesterov: true })?;
+        }
+        self.follow(&pass.statistics)?;
+        Ok(f64::from(loss.as_tensor().to_scalar::<f32>()?))
     }
 
     /// What a forward pass reads: variables of the tape, and constants.

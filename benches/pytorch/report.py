@@ -48,7 +48,7 @@ def quartile(values: list[float], place: int) -> float:
 def limits(results: list[dict]) -> dict[str, float]:
     """The machine's best rates in this run: operations a second of a matrix product, bytes a second of a copy."""
     machine = [case for case in results if case["section"] == "machine"]
-    best = lambda key: max((case[key] / case["median_seconds"]["nchw"] for case in machine if case[key]), default=math.nan)
+    best = lambda key: max((case[key] / min(case["seconds"]["nchw"]) for case in machine if case[key]), default=math.nan)
     return {"flops": best("flops"), "bytes": best("bytes")}
 
 
@@ -56,7 +56,7 @@ def figures(case: dict, limit: dict[str, float]) -> list[str]:
     """The columns behind the times."""
     seconds, flops, size = case["median_seconds"]["ours"], case["flops"], case["bytes"]
     low, high = case["ratio_quartiles"]
-    rate = [f"{flops / seconds / 1e9:.1f}", f"{flops / seconds / limit['flops']:.0%}"] if flops else ["-", "-"]
+    rate = [f"{flops / seconds / 1e9:.1f}", f"{flops / seconds / limit['flops'] * 100:.0f} %"] if flops else ["-", "-"]
     return [f"{case['ratio']:.2f}", f"{low:.2f} to {high:.2f}", *rate, nearest(seconds, flops, size, limit)]
 
 
@@ -66,7 +66,8 @@ def nearest(seconds: float, flops: float | None, size: float | None, limit: dict
     if not size:
         return "-"
     arithmetic, memory = (flops or 0.0) / limit["flops"] / seconds, size / limit["bytes"] / seconds
-    return f"{arithmetic:.0%} arithmetic" if arithmetic > memory else f"{memory:.0%} memory"
+    kind = "arithmetic" if arithmetic > memory else "memory"
+    return f"{max(arithmetic, memory) * 100:.0f} % {kind}"
 
 
 def cells(case: dict, limit: dict[str, float]) -> list[str]:

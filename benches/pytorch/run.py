@@ -36,6 +36,12 @@ TURN_SECONDS = 0.05
 MOST_REPEATS = 50
 #: Between turns: idle threads of the side that has just run spin for a few milliseconds.
 PAUSE_SECONDS = 0.01
+#: Of the last minute, building included.
+QUIET_LOAD = 1.5
+
+#: glibc gives large tensors back to the kernel when they are freed, and page faults then take a tenth of PyTorch's step.
+#: Our side's allocator keeps them; with these settings glibc does too. Other systems ignore them.
+KEEP_MEMORY = {"MALLOC_MMAP_THRESHOLD_": "4000000000", "MALLOC_TRIM_THRESHOLD_": "4000000000"}
 
 #: What the figures are set in relation to: the best matrix product and the best copy of this machine.
 MACHINE = [
@@ -84,6 +90,7 @@ class Race:
         threads = str(arguments.threads)
         self.rounds = arguments.rounds
         environment = {"OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads}
+        environment |= KEEP_MEMORY if arguments.malloc == "keep" else {}
         self.ours = Side("our side", [str(program), threads, str(data)], {"CANDLE_NUM_THREADS": "1"})
         command = [str(python), str(HERE / "server.py"), threads, str(data)]
         self.theirs = Side("PyTorch's side", command, environment)
@@ -184,6 +191,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--images", type=int, default=10_000, help="the population trains on (default 10000)")
     parser.add_argument("--data", help="folder of Fashion-MNIST (default: where Debian's package puts it)")
     parser.add_argument("--venv", default=os.environ.get("PYTORCH_VENV"), help="a virtual environment with PyTorch")
+    parser.add_argument("--malloc", choices=["keep", "system"], default="keep", help="PyTorch's; see the README")
     parser.add_argument("--out", type=Path, default=ROOT / "target" / "race", help="folder (default target/race)")
     parsed = parser.parse_args()
     if parsed.rounds < 1 or parsed.threads < 1 or parsed.images < 64:
@@ -196,12 +204,15 @@ def main() -> None:
     python, program = python_with_pytorch(options.venv), build()
     data, source = images(options.data, options.images)
     load = os.getloadavg()[0]
+    if load > QUIET_LOAD:
+        print(f"This machine is not quiet (load {load:.1f}): ratios will favour our side", file=sys.stderr)
     race = Race(options, program, python, data)
     facts = report.machine() | race.versions | {
         "commit": report.commit(ROOT),
         "threads": options.threads,
         "rounds": options.rounds,
         "images of the population": source,
+        "malloc of PyTorch": options.malloc,
         "load before": round(load, 2),
     }
     cases = race.ours.ask({"cases": {"images": options.images}})["cases"]

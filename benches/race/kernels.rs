@@ -1,11 +1,13 @@
 //! Single operations: convolutions, and batch norm with ReLU.
 
-use candle_convnet::{Conv2dConfig, batch_norm_train, conv2d};
-use candle_core::{Tensor, Var};
+use std::time::Duration;
+
+use candle_convnet::{Conv2dConfig, Operand, Tape, Value, batch_norm_train, conv2d};
+use candle_core::Tensor;
 
 use crate::Result;
 use crate::cases::{BATCH, Case, ConvSpec, Pass, Work};
-use crate::work::{Run, values};
+use crate::work::{Run, timed, values};
 
 const EPS: f64 = 1e-5;
 const BYTES: f64 = size_of::<f32>() as f64;
@@ -87,32 +89,36 @@ pub fn prepare_conv(spec: &ConvSpec, pass: Pass) -> Result<Run> {
     let padding = (kernel / 2, kernel / 2);
     let config = Conv2dConfig { padding, groups, ..Default::default() };
     match pass {
-        Pass::Forward => Ok(Box::new(move || drop_result(conv2d(&image, &weight, None, &config)))),
-        Pass::Backward => {
-            let image = if input_gradient { Var::from_tensor(&image)?.into_inner() } else { image };
-            let output = conv2d(&image, Var::from_tensor(&weight)?.as_tensor(), None, &config)?;
-            Ok(Box::new(move || drop_result(output.backward())))
-        }
+        Pass::Forward => Ok(Box::new(move || timed(|| Ok(conv2d(&image, &weight, None, &config)?)))),
+        Pass::Backward => Ok(Box::new(move || {
+            let tape = Tape::new();
+            let image =
+                if input_gradient { tape.variable(image.clone()) } else { Value::from(image.clone()) };
+            let output = conv2d(&image, &tape.variable(weight.clone()), None, &config)?;
+            backward(tape, &output)
+        })),
     }
 }
 
 /// Batch norm with ReLU, ready to run.
 pub fn prepare_norm(input: [usize; 4], pass: Pass) -> Result<Run> {
     let (image, gamma, beta) = (values(&input, 1.0)?, values(&[input[1]], 1.0)?, values(&[input[1]], 0.1)?);
-    let forward =
-        |image: &Tensor, gamma: &Tensor, beta: &Tensor| batch_norm_train(image, gamma, beta, EPS, true);
     match pass {
-        Pass::Forward => Ok(Box::new(move || drop_result(forward(&image, &gamma, &beta)))),
-        Pass::Backward => {
-            let [image, gamma, beta] = [image, gamma, beta].map(|tensor| Var::from_tensor(&tensor));
-            let output = forward(image?.as_tensor(), gamma?.as_tensor(), beta?.as_tensor())?.output;
-            Ok(Box::new(move || drop_result(output.backward())))
-        }
+        Pass::Forward => Ok(Box::new(move || timed(|| norm_relu(&image, &gamma, &beta)))),
+        Pass::Backward => Ok(Box::new(move || {
+            let tape = Tape::new();
+            let variable = |tensor: &Tensor| tape.variable(tensor.clone());
+            let output = norm_relu(&variable(&image), &variable(&gamma), &variable(&beta))?;
+            backward(tape, &output)
+        })),
     }
 }
 
-/// A result that only has to be computed.
-fn drop_result<T>(result: candle_core::Result<T>) -> Result<()> {
-    std::hint::black_box(result?);
-    Ok(())
+fn norm_relu<V: Operand>(image: &V, gamma: &V, beta: &V) -> Result<V> {
+    Ok(batch_norm_train(image, gamma, beta, EPS, true)?.output)
+}
+
+/// The backward pass alone. A tape serves once, so the forward pass is done again each time, and not timed.
+fn backward(tape: Tape, output: &Value) -> Result<Duration> {
+    timed(|| Ok(tape.backward(output)?))
 }

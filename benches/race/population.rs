@@ -11,7 +11,7 @@ use paretomorph::stop::Stop;
 use paretomorph::train::{End, Plan, Trainer};
 use rayon::{ThreadPool, ThreadPoolBuilder};
 
-use crate::work::{Run, Settings};
+use crate::work::{Run, Settings, timed};
 use crate::{Result, cases};
 
 /// The share of the images read that the training does not see; the other side reads only what it trains on.
@@ -38,7 +38,7 @@ pub fn prepare(architectures: &[Architecture], images: usize, settings: &Setting
     let networks: Vec<_> = networks.into_iter().map(Arc::new).collect();
     let pool = |_| ThreadPoolBuilder::new().num_threads(1).build();
     let pools = (0..settings.threads).map(pool).collect::<std::result::Result<Vec<_>, _>>()?;
-    Ok(Box::new(move || train_all(&networks, &pools, &data)))
+    Ok(Box::new(move || timed(|| train_all(&networks, &pools, &data))))
 }
 
 fn train_all(networks: &[Arc<Architecture>], pools: &[ThreadPool], data: &Dataset) -> Result<()> {

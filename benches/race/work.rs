@@ -1,18 +1,30 @@
 //! From the description of a case to something that runs.
 
 use std::path::PathBuf;
+use std::time::{Duration, Instant};
 
 use candle_core::{DType, Device, Tensor};
 use morphisms::{Architecture, Network};
+use paretomorph::config::Recipe;
+use paretomorph::train::State;
 
 use crate::Result;
 use crate::cases::Work;
 use crate::networks::CLASSES;
-use crate::training::Training;
 use crate::{kernels, population};
 
-/// Runs a case once.
-pub type Run = Box<dyn FnMut() -> Result<()> + Send>;
+/// Small, so that no number grows or vanishes over thousands of steps on one batch.
+const LR: f64 = 1e-3;
+
+/// Runs a case once and says how long what is timed took.
+pub type Run = Box<dyn FnMut() -> Result<Duration> + Send>;
+
+/// How long `work` takes.
+pub fn timed<T>(work: impl FnOnce() -> Result<T>) -> Result<Duration> {
+    let begun = Instant::now();
+    std::hint::black_box(work()?);
+    Ok(begun.elapsed())
+}
 
 /// What all cases share.
 pub struct Settings {
@@ -37,17 +49,17 @@ fn step(architecture: &Architecture, batch: usize) -> Result<Run> {
     let images = images(architecture, batch)?;
     let labels: Vec<u32> = (0..batch).map(|image| (image % CLASSES) as u32).collect();
     let targets = one_hot(&labels)?;
-    let mut training = Training::new(&network(architecture)?)?;
-    Ok(Box::new(move || training.step(&images, &targets).map(drop)))
+    let network = network(architecture)?;
+    let (mut training, recipe) = (State::new(network.weights(), &Device::Cpu)?, Recipe::default());
+    Ok(Box::new(move || {
+        timed(|| Ok(training.step(network.architecture(), &recipe, None, (&images, &targets), LR)?))
+    }))
 }
 
 fn inference(architecture: &Architecture, batch: usize) -> Result<Run> {
     let images = images(architecture, batch)?;
     let network = network(architecture)?.fold_batch_norms()?;
-    Ok(Box::new(move || {
-        std::hint::black_box(network.logits(&images)?);
-        Ok(())
-    }))
+    Ok(Box::new(move || timed(|| Ok(network.logits(&images)?))))
 }
 
 fn network(architecture: &Architecture) -> Result<Network> {
