@@ -36,7 +36,7 @@ fn images(network: &Network, batch: usize) -> Tensor {
 fn step(group: &mut BenchmarkGroup<'_, WallTime>, pool: &ThreadPool, network: &Network) {
     let images = images(network, BATCH);
     let targets = Tensor::full(1.0 / CLASSES as f32, (BATCH, CLASSES), &Device::Cpu).expect("targets");
-    let mut training = State::new(network.weights(), &candle_core::Device::Cpu).expect("a training");
+    let mut training = State::new(network.weights(), &Device::Cpu).expect("a training");
     let recipe = Recipe::default();
     let mut step = || training.step(network.architecture(), &recipe, None, (&images, &targets), LR);
     group.bench_function(format!("step/{}", threads(pool)), |b| {

@@ -50,8 +50,7 @@ fn step(architecture: &Architecture, batch: usize) -> Result<Run> {
     let labels: Vec<u32> = (0..batch).map(|image| (image % CLASSES) as u32).collect();
     let targets = one_hot(&labels)?;
     let network = network(architecture)?;
-    let (mut training, recipe) =
-        (State::new(network.weights(), &candle_core::Device::Cpu)?, Recipe::default());
+    let (mut training, recipe) = (State::new(network.weights(), &Device::Cpu)?, Recipe::default());
     Ok(Box::new(move || {
         timed(|| Ok(training.step(network.architecture(), &recipe, None, (&images, &targets), LR)?))
     }))
