@@ -11,7 +11,7 @@ use crate::simd::Float;
 ///
 /// It follows from the sizes of channels and images, never from the size of the batch or the number of
 /// threads: an image gets the same output alone as in a batch.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, PartialOrd, Ord)]
 pub enum ConvAlgorithm {
     /// The fastest in f32: Winograd for 3x3 kernels with enough channels, otherwise direct. f64 is for
     /// checks and always direct.
