@@ -144,7 +144,7 @@ fn main() -> Result<()> {
         eprintln!("no CUDA device was found: nothing was timed");
         return Ok(());
     }
-    let bench = Bench { device: Device::new_cuda_with_stream(0)? };
+    let bench = Bench { device: cuda::device(0)? };
     for (channels, out, size, kernel, groups) in [
         (3, 32, 32, 3, 1),
         (32, 32, 32, 3, 1),
@@ -162,10 +162,15 @@ fn main() -> Result<()> {
     bench.pool(32, 32)?;
     for batch in [64, 512] {
         bench.step("step", batch)?;
-        cuda::set_options(cuda::Options { deterministic: false, ..Default::default() });
-        bench.step("step, any algorithm", batch)?;
-        cuda::set_options(cuda::Options { allow_tf32: true, ..Default::default() });
-        bench.step("step, TF32", batch)?;
+        cuda::set_options(cuda::Options { deterministic: false, timed: true, ..Default::default() });
+        bench.step("step, timed", batch)?;
+        cuda::set_options(cuda::Options {
+            deterministic: false,
+            timed: true,
+            allow_tf32: true,
+            ..Default::default()
+        });
+        bench.step("step, timed, TF32", batch)?;
         cuda::set_options(cuda::Options::default());
     }
     Ok(())

@@ -19,7 +19,7 @@ fn cuda() -> Option<Device> {
         eprintln!("no CUDA device was found: nothing was checked");
         return None;
     }
-    Some(Device::new_cuda_with_stream(0).expect("there is a device"))
+    Some(cuda::device(0).expect("there is a device"))
 }
 
 /// The largest differences of an operation over all its cases.
@@ -98,10 +98,7 @@ fn convolution(random: &mut Numbers, case: usize) -> (Vec<Tensor>, Conv2dConfig)
     let x = random.tensor(&[batch, groups * channels, h, w]);
     let weight = random.tensor(&[groups * outputs, channels, kernel.0, kernel.1]);
     let bias = random.tensor(&[groups * outputs]);
-    (
-        vec![x, weight, bias],
-        Conv2dConfig { stride, padding, dilation, groups, algorithm: ConvAlgorithm::Auto },
-    )
+    (vec![x, weight, bias], Conv2dConfig { stride, padding, dilation, groups, ..Default::default() })
 }
 
 #[test]

@@ -1,20 +1,20 @@
 //! Convolution by cuDNN.
 
-use super::choice::{Algorithm, Descriptors, Direction, choose};
-use super::cudnn::{self, ConvolutionDescriptor, FilterDescriptor, Handle, TensorDescriptor, checked};
-use super::launch::{Real, Walk, int, kernel, room, storage, values};
-use super::{Options, options};
+use super::cudnn::{Attribute, Handle};
+use super::launch::{Real, Walk, kernel, room, storage, values};
+use super::options;
+use super::plan::{Direction, Key, Plan};
 use crate::conv::Geometry;
 use crate::op::Argument;
 use crate::tensor::with_float;
 use candle_core::Result;
 use candle_core::backend::BackendStorage;
+use candle_core::cuda::cudarc::driver::sys::CUevent_flags;
 use candle_core::cuda::cudarc::driver::{CudaSlice, CudaView, DevicePtr, DevicePtrMut, PushKernelArg};
 use candle_core::cuda::{CudaDevice, CudaStorage, DeviceId, WrapErr};
-use cudarc::cudnn::{result, sys};
 use std::cell::RefCell;
 use std::collections::BTreeMap;
-use std::ffi::{c_int, c_void};
+use std::collections::btree_map::Entry;
 
 pub(crate) fn conv_forward(
     op: &str,
@@ -71,8 +71,8 @@ pub(crate) fn conv_weight_gradient(
     })
 }
 
-/// Computes one of the three from the other two.
-fn run<T: Real>(
+/// Computes one of x, weight and y from the other two, in that order.
+fn run<T: Real + Attribute>(
     op: &str,
     device: &CudaDevice,
     direction: Direction,
@@ -81,28 +81,23 @@ fn run<T: Real>(
     size: usize,
 ) -> Result<CudaSlice<T>> {
     let mut out = room::<T>(device, size)?;
-    with_context(op, device, |context| {
-        let key = Key { direction, dtype: T::SUFFIX, geometry: *geometry, options: options() };
-        context.launch(op, device, key, arguments, &mut out)
-    })?;
+    let stream = device.cuda_stream();
+    {
+        let (first, _first_used) = arguments[0].device_ptr(&stream);
+        let (second, _second_used) = arguments[1].device_ptr(&stream);
+        let (result, _result_written) = out.device_ptr_mut(&stream);
+        let tensors = match direction {
+            Direction::Forward => [first, second, result],
+            Direction::InputGradient => [result, first, second],
+            Direction::WeightGradient => [first, result, second],
+        };
+        let alignment =
+            tensors.iter().fold(16, |alignment, at| alignment.min(1 << at.trailing_zeros().min(4)));
+        let key = Key { direction, dtype: T::SUFFIX, geometry: *geometry, alignment, options: options() };
+        // SAFETY: the callers' slices have the sizes of the geometry.
+        with_context(op, device, |context| unsafe { context.run::<T>(op, device, key, tensors) })?;
+    }
     Ok(out)
-}
-
-/// What a plan depends on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-struct Key {
-    direction: Direction,
-    dtype: &'static str,
-    geometry: Geometry,
-    options: Options,
-}
-
-/// All about a convolution that does not change from one call to the next.
-struct Plan {
-    descriptors: Descriptors,
-    algorithm: Algorithm,
-    /// In bytes.
-    workspace: usize,
 }
 
 /// A thread's access to cuDNN on a device: a handle belongs to one thread.
@@ -114,8 +109,8 @@ struct Context {
     handle: Handle,
 }
 
-/// Plans that a context keeps. One takes a few kilobytes; a search makes new ones as long as it runs.
-const MOST_PLANS: usize = 4096;
+/// Plans that a context keeps. One takes some kilobytes; a search makes new ones as long as it runs.
+const MOST_PLANS: usize = 2048;
 
 thread_local! {
     static CONTEXTS: RefCell<Vec<Context>> = const { RefCell::new(Vec::new()) };
@@ -139,13 +134,14 @@ fn with_context<R>(op: &str, device: &CudaDevice, run: impl FnOnce(&mut Context)
 }
 
 impl Context {
-    fn launch<T: Real>(
+    /// # Safety
+    /// The tensors x, weight and y must have the sizes of the geometry.
+    unsafe fn run<T: Real + Attribute>(
         &mut self,
         op: &str,
         device: &CudaDevice,
         key: Key,
-        arguments: [&CudaView<T>; 2],
-        out: &mut CudaSlice<T>,
+        tensors: [u64; 3],
     ) -> Result<()> {
         let stream = device.cuda_stream();
         stream.context().bind_to_thread().w()?;
@@ -153,86 +149,92 @@ impl Context {
             self.plans.clear();
         }
         let plan = match self.plans.entry(key) {
-            std::collections::btree_map::Entry::Occupied(entry) => entry.into_mut(),
-            std::collections::btree_map::Entry::Vacant(entry) => {
-                entry.insert(Plan::new::<T>(op, &self.handle, &key)?)
+            Entry::Occupied(entry) => entry.into_mut(),
+            Entry::Vacant(entry) => {
+                let most = if key.options.timed { MOST_TIMED } else { 1 };
+                let plans = Plan::find::<T>(op, &self.handle, &key, most)?;
+                // SAFETY: as this function's.
+                let plan = unsafe { fastest(op, device, &self.handle, &mut self.workspace, plans, tensors) }?;
+                entry.insert(plan)
             }
         };
-        if self.workspace.as_ref().map_or(0, CudaSlice::len) < plan.workspace {
-            // The old one goes first: both together may be more than there is.
-            self.workspace = None;
-            self.workspace = Some(room::<u8>(device, plan.workspace)?);
-        }
-        let workspace = self.workspace.as_mut().map(|workspace| workspace.device_ptr_mut(&stream));
-        let room = workspace.as_ref().map_or(0, |(pointer, _)| *pointer);
-        let (first, _first_used) = arguments[0].device_ptr(&stream);
-        let (second, _second_used) = arguments[1].device_ptr(&stream);
-        let (result, _result_written) = out.device_ptr_mut(&stream);
-        // SAFETY: the callers' slices have the sizes of the geometry, and so of the descriptors; the workspace
-        // is as large as the plan says and its uses are in the order of the stream.
-        checked(op, unsafe { plan.launch(&self.handle, [first, second, room, result], T::ONE, T::ZERO) })
+        let workspace = workspace(device, &mut self.workspace, plan.workspace)?;
+        let at = workspace.map_or(0, |workspace| workspace.device_ptr_mut(&stream).0);
+        // SAFETY: as this function's; the workspace is as large as the plan says, and its uses are in the
+        // order of the stream.
+        unsafe { plan.run(op, &self.handle, tensors, at) }
     }
 }
 
-impl Plan {
-    fn new<T: Real>(op: &str, handle: &Handle, key: &Key) -> Result<Self> {
-        let g = &key.geometry;
-        let shape = |shape: [usize; 4]| -> Result<[c_int; 4]> {
-            let [a, b, c, d] = shape.map(|size| int(op, size));
-            Ok([a?, b?, c?, d?])
-        };
-        let pair = |h: usize, w: usize| -> Result<[c_int; 2]> { Ok([int(op, h)?, int(op, w)?]) };
-        let walk = cudnn::Walk {
-            padding: pair(g.height.padding, g.width.padding)?,
-            stride: pair(g.height.stride, g.width.stride)?,
-            dilation: pair(g.height.dilation, g.width.dilation)?,
-            groups: int(op, g.groups)?,
-        };
-        let math = if key.options.allow_tf32 {
-            sys::cudnnMathType_t::CUDNN_DEFAULT_MATH
-        } else {
-            sys::cudnnMathType_t::CUDNN_FMA_MATH
-        };
-        let descriptors = Descriptors {
-            x: TensorDescriptor::new(op, T::DATA_TYPE, shape(g.input_shape())?)?,
-            weight: FilterDescriptor::new(op, T::DATA_TYPE, shape(g.weight_shape())?)?,
-            y: TensorDescriptor::new(op, T::DATA_TYPE, shape(g.output_shape())?)?,
-            convolution: ConvolutionDescriptor::new(op, T::DATA_TYPE, &walk, math)?,
-        };
-        let (algorithm, workspace) = choose(op, handle, key.direction, &descriptors, &key.options)?;
-        Ok(Self { descriptors, algorithm, workspace })
-    }
+/// Plans that are timed against each other.
+const MOST_TIMED: usize = 8;
+/// Runs of each; the shortest counts.
+const TIMED_RUNS: usize = 3;
 
-    /// `result = alpha * convolution(first, second) + beta * result`
-    ///
-    /// # Safety
-    /// All must be pointers to as many numbers of the plan's type as its descriptors say, the third to its
-    /// workspace.
-    unsafe fn launch<T>(
-        &self,
-        handle: &Handle,
-        [first, second, workspace, result]: [u64; 4],
-        alpha: T,
-        beta: T,
-    ) -> std::result::Result<(), cudarc::cudnn::CudnnError> {
-        let Descriptors { x, weight, y, convolution } = &self.descriptors;
-        let (alpha, beta) = ((&raw const alpha).cast::<c_void>(), (&raw const beta).cast::<c_void>());
-        let [a, b] = [first, second].map(|pointer| pointer as *const c_void);
-        let [workspace, result] = [workspace, result].map(|pointer| pointer as *mut c_void);
-        let (h, conv, bytes) = (handle.0, convolution.0, self.workspace);
+/// The fastest of some plans; if there is only one it is not run.
+///
+/// # Safety
+/// The tensors x, weight and y must have the sizes of the geometry. The one to be computed is overwritten.
+unsafe fn fastest(
+    op: &str,
+    device: &CudaDevice,
+    handle: &Handle,
+    room: &mut Option<CudaSlice<u8>>,
+    mut plans: Vec<Plan>,
+    tensors: [u64; 3],
+) -> Result<Plan> {
+    let mut best = (0, f32::INFINITY);
+    for (i, plan) in plans.iter().enumerate().filter(|_| plans.len() > 1) {
         // SAFETY: as this function's.
-        unsafe {
-            match self.algorithm {
-                Algorithm::Forward(algorithm) => result::convolution_forward(
-                    h, alpha, x.0, a, weight.0, b, conv, algorithm, workspace, bytes, beta, y.0, result,
-                ),
-                Algorithm::InputGradient(algorithm) => result::convolution_backward_data(
-                    h, alpha, weight.0, a, y.0, b, conv, algorithm, workspace, bytes, beta, x.0, result,
-                ),
-                Algorithm::WeightGradient(algorithm) => result::convolution_backward_filter(
-                    h, alpha, x.0, a, y.0, b, conv, algorithm, workspace, bytes, beta, weight.0, result,
-                ),
-            }
+        let time = unsafe { milliseconds(op, device, handle, room, plan, tensors) };
+        if std::env::var_os("CONVNET_TRACE").is_some() {
+            eprintln!("    {i} {:?} {:?} workspace {}", time.as_ref().ok(), plan.notes, plan.workspace);
+        }
+        // A plan that cannot run is not chosen.
+        if let Some(time) = time.ok().filter(|&time| time < best.1) {
+            best = (i, time);
         }
     }
+    Ok(plans.swap_remove(best.0))
+}
+
+/// # Safety
+/// As of [`fastest`].
+unsafe fn milliseconds(
+    op: &str,
+    device: &CudaDevice,
+    handle: &Handle,
+    room: &mut Option<CudaSlice<u8>>,
+    plan: &Plan,
+    tensors: [u64; 3],
+) -> Result<f32> {
+    let stream = device.cuda_stream();
+    let at = workspace(device, room, plan.workspace)?.map_or(0, |room| room.device_ptr_mut(&stream).0);
+    // SAFETY: as this function's; the workspace is as large as the plan says.
+    let run = || unsafe { plan.run(op, handle, tensors, at) };
+    // The first run may load or make kernels.
+    run()?;
+    let mut shortest = f32::INFINITY;
+    for _ in 0..TIMED_RUNS {
+        let timed = Some(CUevent_flags::CU_EVENT_DEFAULT);
+        let start = stream.record_event(timed).w()?;
+        run()?;
+        let end = stream.record_event(timed).w()?;
+        shortest = shortest.min(start.elapsed_ms(&end).w()?);
+    }
+    Ok(shortest)
+}
+
+/// The workspace, made larger if need be.
+fn workspace<'a>(
+    device: &CudaDevice,
+    workspace: &'a mut Option<CudaSlice<u8>>,
+    bytes: usize,
+) -> Result<Option<&'a mut CudaSlice<u8>>> {
+    if workspace.as_ref().map_or(0, CudaSlice::len) < bytes {
+        // The old one goes first: both together may be more than there is.
+        *workspace = None;
+        *workspace = Some(room::<u8>(device, bytes)?);
+    }
+    Ok(workspace.as_mut())
 }
