@@ -49,7 +49,7 @@ fn norm(name: &'static str, x: [usize; 3]) -> Case {
     Case {
         name,
         variables: vec![var(&[BATCH, channels, h, w], 1.0), var(&[channels], 1.0), var(&[channels], 0.1)],
-        layer: Box::new(|v| Ok(batch_norm_train(&v[0], &v[1], &v[2], 1e-5, true)?.output)),
+        layer: Box::new(|v| Ok(batch_norm_train::<Tensor>(&v[0], &v[1], &v[2], 1e-5, true)?.output)),
     }
 }
 

@@ -75,6 +75,7 @@ pub(crate) trait Isa {
 
     /// Lane `i` of vector `j` becomes lane `j` of vector `i`.
     #[inline(always)]
+    #[allow(clippy::needless_range_loop)] // Says what it does.
     fn transpose<T: Float>(vectors: [Lanes<T>; LANES]) -> [Lanes<T>; LANES] {
         let mut result = vectors;
         for i in 0..LANES {

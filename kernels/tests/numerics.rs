@@ -188,8 +188,8 @@ fn winograd_does_not_depend_on_company() {
     assert_eq!(numbers(&all.narrow(0, 17, 1).unwrap()), numbers(&alone));
 
     let both = conv_results(&[x.clone(), weight.clone()], ConvAlgorithm::Winograd);
-    let dx = gradients(&[x.clone()], |a| conv2d(&a[0], &weight, None, &cfg)).unwrap();
-    let dw = gradients(&[weight.clone()], |a| conv2d(&x, &a[0], None, &cfg)).unwrap();
+    let dx = gradients(std::slice::from_ref(&x), |a| conv2d(&a[0], &weight, None, &cfg)).unwrap();
+    let dw = gradients(std::slice::from_ref(&weight), |a| conv2d(&x, &a[0], None, &cfg)).unwrap();
     assert_eq!(numbers(&both[0]), numbers(&dx[0]));
     assert_eq!(numbers(&both[1]), numbers(&dw[0]));
 }

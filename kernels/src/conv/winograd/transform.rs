@@ -3,6 +3,7 @@
 //! With the interpolation points 0, 1, -1, 2, -2 and infinity (Lavin & Gray 2016, section 4.3) the
 //! output of a tile is `A' [(G w G') . (B' x B)] A`, a prime for the transpose. The gradients follow by
 //! transposing each factor: `B [(G w G') . (A dy A')] B'` and `G' [(A dy A') . (B' x B)] G`.
+#![allow(clippy::needless_range_loop)] // Counted loops are what the compiler unrolls into registers.
 
 use crate::simd::{Float, Isa, Lanes};
 

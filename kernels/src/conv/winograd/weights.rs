@@ -1,4 +1,5 @@
 //! Weights to frequencies, and the frequencies of their gradient back.
+#![allow(clippy::needless_range_loop)] // Lanes and taps change places.
 
 use super::super::product::PANEL;
 use super::transform::{Grid, KERNEL, SIDE, from_kernel, to_kernel_gradient, transform};
