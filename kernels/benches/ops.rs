@@ -78,8 +78,11 @@ fn cases() -> Vec<Case> {
         conv("conv 1x1, 64->64, 16x16", [64, 16, 16], 64, 1, 1),
         conv("depthwise 3x3, 64, 16x16", [64, 16, 16], 64, 3, 64),
         conv("depthwise 3x3, 32, 28x28", [32, 28, 28], 32, 3, 32),
+        conv("depthwise 5x5, 64, 16x16", [64, 16, 16], 64, 5, 64),
+        conv("depthwise 3x3, 64, 7x7", [64, 7, 7], 64, 3, 64),
         norm("batch norm + ReLU, 32, 32x32", [32, 32, 32]),
         norm("batch norm + ReLU, 32, 7x7", [32, 7, 7]),
+        norm("batch norm + ReLU, 128, 1x1", [128, 1, 1]),
         pool("max pool 2x2, 32, 32x32", [32, 32, 32]),
     ]
 }

@@ -2,6 +2,7 @@
 
 mod average;
 mod max;
+mod rows;
 
 use crate::op::{Argument, Compute, Op, Run};
 use crate::operand::Operand;
@@ -142,6 +143,12 @@ impl Windows {
         (0..height.output).flat_map(row)
     }
 
+    /// One window that is the whole plane.
+    fn whole(self) -> bool {
+        let whole = |axis: Axis| (axis.kernel, axis.output, axis.padding) == (axis.input, 1, 0);
+        whole(self.height) && whole(self.width)
+    }
+
     /// Non-overlapping 2x2 windows that start at the first pixel: the usual case, worth its own loop.
     fn halves(self) -> bool {
         let half = |axis: Axis| (axis.kernel, axis.stride, axis.padding) == (2, 2, 0);
@@ -222,12 +229,13 @@ impl<T: Float> Kernel for Forward<'_, T> {
 
     #[inline(always)]
     fn run<I: Isa>(self) {
+        let line = &mut vec![T::ZERO; self.windows.width.input];
         let planes = self.x.chunks_exact(self.windows.input_len());
         for (x, y) in planes.zip(self.y.chunks_exact_mut(self.windows.output_len())) {
             match self.mode {
                 Mode::Max if self.windows.halves() => max::halves(self.windows, x, y),
-                Mode::Max => max::any(self.windows, x, y),
-                Mode::Average => average(self.windows, x, y),
+                Mode::Max => max::any(self.windows, x, line, y),
+                Mode::Average => average(self.windows, x, line, y),
             }
         }
     }
@@ -276,13 +284,17 @@ impl<T: Float> Kernel for Backward<'_, T> {
     #[inline(always)]
     fn run<I: Isa>(self) {
         let (from, to) = (self.windows.input_len(), self.windows.output_len());
+        let line = &mut vec![T::ZERO; self.windows.width.input];
         let planes = self.x.chunks_exact(from).zip(self.dy.chunks_exact(to));
         for ((x, dy), dx) in planes.zip(self.dx.chunks_exact_mut(from)) {
             match self.mode {
                 Mode::Max if self.windows.halves() => max::halves_gradient(self.windows, x, dy, dx),
                 Mode::Max => max::any_gradient(self.windows, x, dy, dx),
-                Mode::Average => average_gradient(self.windows, dy, dx),
+                Mode::Average => average_gradient(self.windows, dy, line, dx),
             }
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,13 +1,15 @@
 //! The maximum of the windows of one plane, and where its gradient goes.
 
 use super::Windows;
+use super::rows::{combine, gather};
 use crate::simd::Float;
 use std::ops::Range;
 
 /// Whether a later value takes the maximum from an earlier one: only if it is larger, or a NaN.
 #[inline(always)]
 fn beats<T: Float>(later: T, earlier: T) -> bool {
-    later > earlier || later.is_nan()
+    // No short circuit: both questions at once make vectors.
+    (later > earlier) | later.is_nan()
 }
 
 #[inline(always)]
@@ -26,25 +28,22 @@ pub(super) fn halves<T: Float>(windows: Windows, x: &[T], y: &mut [T]) {
     }
 }
 
+/// Along the rows first, then along the columns. `line` is a spare row of the input.
 #[inline(always)]
-pub(super) fn any<T: Float>(windows: Windows, x: &[T], y: &mut [T]) {
-    for (y, (rows, columns)) in y.iter_mut().zip(windows.iter()) {
-        *y = x[first_maximum(x, windows.width.input, rows, columns)];
-    }
-}
-
-/// Where the maximum of a window is: the first one, or a NaN.
-#[inline(always)]
-fn first_maximum<T: Float>(x: &[T], width: usize, rows: Range<usize>, columns: Range<usize>) -> usize {
-    let mut best = rows.start * width + columns.start;
-    for row in rows {
-        for at in row * width + columns.start..row * width + columns.end {
-            if beats(x[at], x[best]) {
-                best = at;
-            }
+pub(super) fn any<T: Float>(windows: Windows, x: &[T], line: &mut [T], y: &mut [T]) {
+    let Windows { height, width } = windows;
+    for (r, y) in y.chunks_exact_mut(width.output).enumerate() {
+        let rows = height.window(r);
+        line.copy_from_slice(&x[rows.start * width.input..][..width.input]);
+        for row in rows.skip(1) {
+            let row = &x[row * width.input..][..width.input];
+            combine(line, row, larger);
+        }
+        y.fill(T::from_f64(f64::NEG_INFINITY));
+        for tap in 0..width.kernel {
+            gather(width.reach(tap), width.stride, line, y, larger);
         }
     }
-    best
 }
 
 #[inline(always)]
@@ -74,6 +73,20 @@ pub(super) fn halves_gradient<T: Float>(windows: Windows, x: &[T], dy: &[T], dx:
         }
     }
     targets.into_remainder().fill(T::ZERO);
+}
+
+/// Where the maximum of a window is: the first one, or a NaN.
+#[inline(always)]
+fn first_maximum<T: Float>(x: &[T], width: usize, rows: Range<usize>, columns: Range<usize>) -> usize {
+    let mut best = rows.start * width + columns.start;
+    for row in rows {
+        for at in row * width + columns.start..row * width + columns.end {
+            if beats(x[at], x[best]) {
+                best = at;
+            }
+        }
+    }
+    best
 }
 
 #[inline(always)]
