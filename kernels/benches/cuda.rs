@@ -99,7 +99,7 @@ impl Bench {
         let parameters = parameters.iter().map(Parameter::new).collect::<Result<Vec<_>>>()?;
         let images = self.tensor(&[batch, 3, 32, 32], 1.0)?;
         let labels = Tensor::from_vec((0..batch as u32).map(|i| i % 10).collect(), batch, &Device::Cpu)?;
-        let targets = candle_one_hot(&labels)?.to_device(&self.device)?;
+        let targets = one_hot(&labels)?.to_device(&self.device)?;
         let cfg = SgdConfig { lr: 0.01, momentum: 0.9, weight_decay: 5e-4, nesterov: true };
         let time = self.microseconds(|| {
             let tape = Tape::new();
@@ -120,7 +120,7 @@ impl Bench {
 
 const HALVE: Pool2dConfig = Pool2dConfig { kernel: (2, 2), stride: (2, 2), padding: (0, 0) };
 
-fn candle_one_hot(labels: &Tensor) -> Result<Tensor> {
+fn one_hot(labels: &Tensor) -> Result<Tensor> {
     let classes = Tensor::arange(0u32, 10, &Device::Cpu)?;
     labels.unsqueeze(1)?.broadcast_eq(&classes.unsqueeze(0)?)?.to_dtype(DType::F32)
 }

@@ -7,6 +7,7 @@
 //! Several threads may use one device, each with a cuDNN handle and a workspace of its own: give all of them
 //! clones of what [`device`] returns.
 
+mod columns;
 mod conv;
 mod cudnn;
 mod elementwise;

@@ -2,8 +2,8 @@
 
 use super::cudnn::{Attribute, Handle};
 use super::launch::{Real, Walk, kernel, room, storage, values};
-use super::options;
 use super::plan::{Direction, Key, Plan};
+use super::{columns, options};
 use crate::conv::Geometry;
 use crate::op::Argument;
 use crate::tensor::with_float;
@@ -66,6 +66,9 @@ pub(crate) fn conv_weight_gradient(
     let device = x.device();
     with_float!(op, x.dtype(), T => {
         let (x, dy) = (values::<T>(op, (x, lx))?, values::<T>(op, (dy, ldy))?);
+        if columns::applies(geometry, size_of::<T>(), options().workspace) {
+            return Ok(storage(columns::weight_gradient(op, device, geometry, &x, &dy)?, device));
+        }
         let size = geometry.weight_shape().iter().product();
         Ok(storage(run(op, device, Direction::WeightGradient, geometry, [&x, &dy], size)?, device))
     })
@@ -187,9 +190,6 @@ unsafe fn fastest(
     for (i, plan) in plans.iter().enumerate().filter(|_| plans.len() > 1) {
         // SAFETY: as this function's.
         let time = unsafe { milliseconds(op, device, handle, room, plan, tensors) };
-        if std::env::var_os("CONVNET_TRACE").is_some() {
-            eprintln!("    {i} {:?} {:?} workspace {}", time.as_ref().ok(), plan.notes, plan.workspace);
-        }
         // A plan that cannot run is not chosen.
         if let Some(time) = time.ok().filter(|&time| time < best.1) {
             best = (i, time);

@@ -56,6 +56,20 @@ struct Windows {
     }
 };
 
+// Where the taps of a convolution's kernel are, over planes of height x width.
+struct Taps {
+    int height, width, out_height, out_width;
+    int kernel_height, kernel_width, stride_height, stride_width, padding_height, padding_width;
+    int dilation_height, dilation_width;
+
+    __device__ int row(int out, int tap) const {
+        return out * stride_height - padding_height + tap * dilation_height;
+    }
+    __device__ int column(int out, int tap) const {
+        return out * stride_width - padding_width + tap * dilation_width;
+    }
+};
+
 __device__ Index thread_index() { return (Index)blockIdx.x * blockDim.x + threadIdx.x; }
 
 __device__ double warp_sum(double value) {

@@ -23,6 +23,22 @@ KERNEL(add_bias)(REAL *y, const REAL *bias, Walk walk) {
     walk.each([&](Index i) { y[i] += b; });
 }
 
+// ---- What the taps of a convolution see
+
+// x [batch * channels, height, width] -> columns [batch * channels, kernel, out], n numbers
+KERNEL(columns)(const REAL *x, REAL *columns, Index n, Taps t) {
+    const Index i = thread_index();
+    if (i >= n) return;
+    const int plane = t.out_height * t.out_width, at = i % plane;
+    const Index tap = i / plane;
+    const int k = tap % (t.kernel_height * t.kernel_width);
+    const int row = t.row(at / t.out_width, k / t.kernel_width);
+    const int column = t.column(at % t.out_width, k % t.kernel_width);
+    const bool inside = row >= 0 && row < t.height && column >= 0 && column < t.width;
+    const REAL *source = x + tap / (t.kernel_height * t.kernel_width) * t.height * t.width;
+    columns[i] = inside ? source[row * t.width + column] : (REAL)0;
+}
+
 // ---- Sums
 
 // One block: partials [gridDim.x] of the sum of a * b.
@@ -44,6 +60,15 @@ KERNEL(finish_sums)(const double *partials, REAL *sums, int shares) {
     double total[1];
     channel_totals(partials, shares, total);
     if (threadIdx.x == 0) sums[blockIdx.x] = total[0];
+}
+
+// x [batch, n] -> sums [n]
+KERNEL(sum_samples)(const REAL *x, REAL *sums, int batch, Index n) {
+    const Index i = thread_index();
+    if (i >= n) return;
+    double sum = 0.0;
+    for (int sample = 0; sample < batch; sample++) sum += x[sample * n + i];
+    sums[i] = sum;
 }
 
 // ---- Batch normalisation. `saved` is double [4, channels]: mean, 1 / standard deviation, gamma, beta.

@@ -41,7 +41,6 @@ pub(super) struct Plan {
     plan: Descriptor,
     /// In bytes.
     pub workspace: usize,
-    pub notes: Vec<u32>,
     /// What the plan was made of.
     _parts: (Descriptor, Rc<Descriptor>),
 }
@@ -52,38 +51,30 @@ const IDS: [i64; 3] = [1, 2, 3];
 impl Plan {
     /// At most `most` plans that the options allow, the best first by cuDNN's heuristics.
     pub fn find<T: Real + Attribute>(op: &str, handle: &Handle, key: &Key, most: usize) -> Result<Vec<Self>> {
-        let mut plans = Vec::new();
-        let mut fourier = Vec::new();
+        let fits = |plan: &Self| plan.workspace <= key.options.workspace;
+        // Some engines turn out not to be able to do it only now.
+        let plan = |parts| Self::new(op, handle, parts).ok().filter(fits);
+        let (mut plans, mut slow) = (Vec::new(), Vec::new());
         for mode in [Mode::CUDNN_HEUR_MODE_A, Mode::CUDNN_HEUR_MODE_FALLBACK] {
             let graph = Rc::new(graph::<T>(op, handle, key)?);
-            let heuristics = Descriptor::new(op, Kind::CUDNN_BACKEND_ENGINEHEUR_DESCRIPTOR)?;
-            heuristics.set_descriptors(op, Name::CUDNN_ATTR_ENGINEHEUR_OPERATION_GRAPH, &[&graph])?;
-            heuristics.set(op, Name::CUDNN_ATTR_ENGINEHEUR_MODE, &[mode])?;
-            // A heuristic that knows nothing of an operation is no error.
-            let Ok(heuristics) = heuristics.finish(op) else { continue };
-            let configs = heuristics.descriptors(
-                op,
-                Name::CUDNN_ATTR_ENGINEHEUR_RESULTS,
-                Kind::CUDNN_BACKEND_ENGINECFG_DESCRIPTOR,
-            )?;
-            for config in configs {
+            for config in configs(op, &graph, mode)? {
                 let notes = notes(op, &config)?;
-                if plans.len() == most || !allowed(&notes, &key.options) {
+                let parts = (config, graph.clone());
+                if !allowed(&notes, &key.options) {
                     continue;
                 }
-                // Some engines turn out not to be able to do it only now.
-                let Ok(plan) = Self::new(op, handle, (config, graph.clone()), notes.clone()) else {
-                    continue;
-                };
-                if plan.workspace > key.options.workspace {
+                if notes.contains(&(Note::CUDNN_NUMERICAL_NOTE_FFT as u32)) {
+                    slow.push(parts);
                     continue;
                 }
-                let slow = notes.contains(&(Note::CUDNN_NUMERICAL_NOTE_FFT as u32));
-                if slow { fourier.push(plan) } else { plans.push(plan) }
+                plans.extend(plan(parts));
+                if plans.len() == most {
+                    return Ok(plans);
+                }
             }
         }
-        plans.append(&mut fourier);
-        plans.truncate(most);
+        let missing = most - plans.len();
+        plans.extend(slow.into_iter().filter_map(plan).take(missing));
         if plans.is_empty() {
             let expected = format!("a cuDNN engine for {:?} that the options allow", key.direction);
             return Err(mismatch(op, expected, format!("none with {:?}", key.options)));
@@ -91,13 +82,13 @@ impl Plan {
         Ok(plans)
     }
 
-    fn new(op: &str, handle: &Handle, parts: (Descriptor, Rc<Descriptor>), notes: Vec<u32>) -> Result<Self> {
+    fn new(op: &str, handle: &Handle, parts: (Descriptor, Rc<Descriptor>)) -> Result<Self> {
         let plan = Descriptor::new(op, Kind::CUDNN_BACKEND_EXECUTION_PLAN_DESCRIPTOR)?;
         plan.set_handle(op, Name::CUDNN_ATTR_EXECUTION_PLAN_HANDLE, handle)?;
         plan.set_descriptors(op, Name::CUDNN_ATTR_EXECUTION_PLAN_ENGINE_CONFIG, &[&parts.0])?;
         let plan = plan.finish(op)?;
         let workspace = plan.number(op, Name::CUDNN_ATTR_EXECUTION_PLAN_WORKSPACE_SIZE)?.max(0) as usize;
-        Ok(Self { plan, workspace, _parts: parts, notes })
+        Ok(Self { plan, workspace, _parts: parts })
     }
 
     /// Runs with the tensors x, weight and y and a workspace at these addresses.
@@ -112,6 +103,22 @@ impl Plan {
         let pack = pack.finish(op)?;
         // SAFETY: as this function's.
         unsafe { handle.execute(op, &self.plan, &pack) }
+    }
+}
+
+/// What the heuristics propose for a graph, the best first.
+fn configs(op: &str, graph: &Descriptor, mode: Mode) -> Result<Vec<Descriptor>> {
+    let heuristics = Descriptor::new(op, Kind::CUDNN_BACKEND_ENGINEHEUR_DESCRIPTOR)?;
+    heuristics.set_descriptors(op, Name::CUDNN_ATTR_ENGINEHEUR_OPERATION_GRAPH, &[graph])?;
+    heuristics.set(op, Name::CUDNN_ATTR_ENGINEHEUR_MODE, &[mode])?;
+    match heuristics.finish(op) {
+        Ok(heuristics) => heuristics.descriptors(
+            op,
+            Name::CUDNN_ATTR_ENGINEHEUR_RESULTS,
+            Kind::CUDNN_BACKEND_ENGINECFG_DESCRIPTOR,
+        ),
+        // Heuristics that know nothing of an operation are no error.
+        Err(_) => Ok(Vec::new()),
     }
 }
 
