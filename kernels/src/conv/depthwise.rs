@@ -24,9 +24,13 @@ const JOBS: usize = 16;
 /// Fewest values of a job.
 const JOB_VALUES: usize = 1 << 14;
 
+/// Largest stride: the padded plane has room for every pixel between two outputs, read or not.
+const STRIDE: usize = 8;
+
 /// Whether this module computes the convolution.
 pub(super) fn applies(g: &Geometry) -> bool {
-    g.channels == 1 && g.groups > 1 && g.outputs <= OUTPUTS
+    let short = g.height.stride.max(g.width.stride) <= STRIDE;
+    g.channels == 1 && g.groups > 1 && g.outputs <= OUTPUTS && short
 }
 
 /// Cuts `items` of `values` numbers each into jobs: the number of items of a job.
