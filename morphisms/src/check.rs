@@ -21,6 +21,7 @@ mod liveness;
 pub use contract::{ContractError, Violation, contract};
 pub use liveness::{Starved, is_fully_alive, liveness};
 
+use candle_convnet::ConvAlgorithm;
 use candle_core::{DType, Device, Tensor};
 
 use rand::RngExt;
@@ -45,13 +46,14 @@ pub struct Drift {
     pub relative: f64,
 }
 
-/// Compares a child with its parent in evaluation mode on `images`, `[batch, channels, height, width]`.
+/// Compares a child with its parent in evaluation mode on `images`, `[batch, channels, height, width]`, both computed by
+/// [direct](ConvAlgorithm::Direct) convolution: in f32 a wider child may otherwise go another way than its parent.
 ///
 /// # Errors
 /// When the images do not have the networks' input shape, or the networks differ in their number of classes.
 pub fn drift(parent: &Network, child: &Network, images: &Tensor) -> Result<Drift> {
-    let expected = parent.logits(images)?.to_dtype(DType::F64)?;
-    let found = child.logits(images)?.to_dtype(DType::F64)?;
+    let expected = parent.logits_by(images, ConvAlgorithm::Direct)?.to_dtype(DType::F64)?;
+    let found = child.logits_by(images, ConvAlgorithm::Direct)?.to_dtype(DType::F64)?;
     let (absolute, scale) = (largest(&(found - &expected)?)?, largest(&expected)?);
     let relative = if absolute == 0.0 { 0.0 } else { absolute / scale };
     Ok(Drift { absolute, relative })
@@ -64,13 +66,15 @@ pub fn drift(parent: &Network, child: &Network, images: &Tensor) -> Result<Drift
 /// weights moved by up to half a unit in the last place. As it is, a small network may round well by chance, and a
 /// child's weights are rounded anew.
 ///
+/// Both are computed by `algorithm`, as the child must be.
+///
 /// # Errors
 /// When the images do not have the network's input shape.
-pub fn rounding(parent: &Network, images: &Tensor) -> Result<f64> {
+pub fn rounding(parent: &Network, images: &Tensor, algorithm: ConvAlgorithm) -> Result<f64> {
     let exact = parent.to_dtype(DType::F64)?.logits(&images.to_dtype(DType::F64)?)?;
     let mut own = 0.0f64;
     for seed in 0..NUDGES {
-        let logits = nudged(parent, seed)?.logits(images)?.to_dtype(DType::F64)?;
+        let logits = nudged(parent, seed)?.logits_by(images, algorithm)?.to_dtype(DType::F64)?;
         own = own.max(largest(&(logits - &exact)?)?);
     }
     Ok(4.0 * own + 1e-6 * largest(&exact)?)

@@ -58,7 +58,22 @@ pub fn forward<'a, V: Operand>(
     images: &V,
     mode: Mode,
 ) -> Result<Pass<V>> {
-    let mut run = Run::new(architecture, param, mode);
+    forward_by(architecture, param, images, mode, ops::ConvAlgorithm::Auto)
+}
+
+/// [`forward`] with a choice of how convolutions are computed. Networks that are compared number by number in f32 must
+/// be computed alike; left to itself, a wider child may go another way than its parent.
+///
+/// # Errors
+/// As [`forward`].
+pub fn forward_by<'a, V: Operand>(
+    architecture: &Architecture,
+    param: &dyn Fn(ParamKey) -> Result<&'a V>,
+    images: &V,
+    mode: Mode,
+    algorithm: ops::ConvAlgorithm,
+) -> Result<Pass<V>> {
+    let mut run = Run { algorithm, ..Run::new(architecture, param, mode) };
     run.until(images, architecture.output())?;
     let logits = run.take(architecture.output())?;
     Ok(Pass { logits, statistics: run.statistics })
@@ -84,6 +99,7 @@ struct Run<'r, 'a, V> {
     architecture: &'r Architecture,
     param: &'r dyn Fn(ParamKey) -> Result<&'a V>,
     mode: Mode,
+    algorithm: ops::ConvAlgorithm,
     /// Outputs that somebody still has to read, with how often.
     live: BTreeMap<LayerId, (V, usize)>,
     statistics: BTreeMap<LayerId, BatchStatistics>,
@@ -91,7 +107,8 @@ struct Run<'r, 'a, V> {
 
 impl<'r, 'a, V: Operand> Run<'r, 'a, V> {
     fn new(architecture: &'r Architecture, param: &'r dyn Fn(ParamKey) -> Result<&'a V>, mode: Mode) -> Self {
-        Self { architecture, param, mode, live: BTreeMap::new(), statistics: BTreeMap::new() }
+        let algorithm = ops::ConvAlgorithm::Auto;
+        Self { architecture, param, mode, algorithm, live: BTreeMap::new(), statistics: BTreeMap::new() }
     }
 
     fn until(&mut self, images: &V, last: LayerId) -> Result<()> {
@@ -125,7 +142,7 @@ impl<'r, 'a, V: Operand> Run<'r, 'a, V> {
             Layer::Input => Ok(images.clone()),
             Layer::Conv(conv) => {
                 let bias = conv.bias.then(|| param(Role::Bias)).transpose()?;
-                ops::conv2d(&inputs[0], param(Role::Weight)?, bias, &conv_config(&conv))
+                ops::conv2d(&inputs[0], param(Role::Weight)?, bias, &conv_config(&conv, self.algorithm))
             }
             Layer::BatchNorm { eps } => {
                 let fused = node.id != last && self.feeds_only_relu(node.id);
@@ -178,15 +195,9 @@ impl<'r, 'a, V: Operand> Run<'r, 'a, V> {
     }
 }
 
-fn conv_config(conv: &Conv) -> ops::Conv2dConfig {
+fn conv_config(conv: &Conv, algorithm: ops::ConvAlgorithm) -> ops::Conv2dConfig {
     let Window { stride, padding, .. } = conv.window;
-    ops::Conv2dConfig {
-        stride,
-        padding,
-        dilation: conv.dilation,
-        groups: conv.groups,
-        algorithm: Default::default(),
-    }
+    ops::Conv2dConfig { stride, padding, dilation: conv.dilation, groups: conv.groups, algorithm }
 }
 
 fn pool_config(window: &Window) -> ops::Pool2dConfig {

@@ -49,10 +49,11 @@ pub mod strategies;
 mod weights;
 
 pub use architecture::{Architecture, Draft, Node, ParamKey};
+pub use candle_convnet::ConvAlgorithm;
 pub use channels::{ChannelGroup, Channels, Segment, Tie};
 pub use error::{Error, Result};
 pub use fingerprint::Fingerprint;
-pub use forward::{BatchStatistics, Mode, Pass, forward};
+pub use forward::{BatchStatistics, Mode, Pass, forward, forward_by};
 pub use inheritance::{FactorPart, Index, Inheritance, Piece, Source, Statistic};
 pub use init::{Seed, he_std, init};
 pub use layer::{Conv, Layer, LayerId, PoolKind, Role, Shape, Window};

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use candle_convnet::ConvAlgorithm;
 use candle_core::{DType, Device, Tensor};
 
 use crate::Result;
@@ -79,6 +80,16 @@ impl Network {
     /// When the images do not have the architecture's shape.
     pub fn logits(&self, images: &Tensor) -> Result<Tensor> {
         Ok(self.forward(images, Mode::Eval)?.logits)
+    }
+
+    /// [`logits`](Self::logits) with a choice of how convolutions are computed; see
+    /// [`forward_by`](crate::forward_by).
+    ///
+    /// # Errors
+    /// When the images do not have the architecture's shape.
+    pub fn logits_by(&self, images: &Tensor, algorithm: ConvAlgorithm) -> Result<Tensor> {
+        let param = |key| self.lookup(key);
+        Ok(forward::forward_by(&self.architecture, &param, images, Mode::Eval, algorithm)?.logits)
     }
 
     /// A forward pass in either mode.

@@ -1,5 +1,6 @@
 //! The contract of a morphism.
 
+use candle_convnet::ConvAlgorithm;
 use candle_core::{DType, Tensor};
 use serde::{Serialize, de::DeserializeOwned};
 
@@ -158,7 +159,7 @@ impl<'a> Case<'a> {
         let precise = parent.to_dtype(DType::F64)?.logits(&images.to_dtype(DType::F64)?)?;
         let allowed = match parent.dtype() {
             DType::F64 => DRIFT * largest(&precise)?,
-            _ => rounding(parent, &images)?,
+            _ => rounding(parent, &images, ConvAlgorithm::Direct)?,
         };
         let bytes = parent.weights().to_safetensors()?;
         Ok(Self { morphism, parent, images, bytes, logits: precise, allowed })
@@ -202,7 +203,8 @@ impl<'a> Case<'a> {
     fn check_promise(&self, child: &Network) -> Check {
         match self.morphism.promise() {
             Promise::Exact => {
-                let logits = child.logits(&self.images).map_err(Violation::Fails)?;
+                let logits =
+                    child.logits_by(&self.images, ConvAlgorithm::Direct).map_err(Violation::Fails)?;
                 let logits = logits.to_dtype(DType::F64).map_err(Error::from)?;
                 let found = largest(&(logits - &self.logits).map_err(Error::from)?)?;
                 let allowed = self.allowed;

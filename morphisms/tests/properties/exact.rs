@@ -3,7 +3,7 @@
 use candle_core::DType;
 use morphisms::check::{images, is_alive, rounding};
 use morphisms::strategies::{Limits, any_dead_network, any_network};
-use morphisms::{Morphism, Network, Promise, Site};
+use morphisms::{ConvAlgorithm, Morphism, Network, Promise, Site};
 use proptest::prelude::*;
 use proptest::test_runner::TestCaseError;
 
@@ -40,27 +40,35 @@ proptest! {
     }
 }
 
+/// Parent and child are computed alike: errors of the two differ.
+const ALGORITHMS: [ConvAlgorithm; 2] = [ConvAlgorithm::Direct, ConvAlgorithm::Winograd];
+
 /// What an f32 child is compared with.
 struct Rounding {
     allowed: f64,
     exact: candle_core::Tensor,
     images: candle_core::Tensor,
+    algorithm: ConvAlgorithm,
 }
 
 impl Rounding {
-    fn of(parent: &Network, seed: u64) -> Self {
+    fn of(parent: &Network, seed: u64, algorithm: ConvAlgorithm) -> Self {
         let images = images(parent.architecture().input(), 32, seed, DType::F32).unwrap();
         let exact =
             parent.to_dtype(DType::F64).unwrap().logits(&images.to_dtype(DType::F64).unwrap()).unwrap();
         // A parent may round well by chance; `rounding` also looks at it with its weights moved by half a unit.
-        let allowed = rounding(parent, &images).unwrap();
-        Self { allowed, exact, images }
+        let allowed = rounding(parent, &images, algorithm).unwrap();
+        Self { allowed, exact, images, algorithm }
     }
 
     fn check(&self, child: &Network, morphism: &dyn Morphism, site: &Site) -> Result<(), TestCaseError> {
-        let drift = distance(&child.logits(&self.images).unwrap(), &self.exact);
+        let drift = distance(&child.logits_by(&self.images, self.algorithm).unwrap(), &self.exact);
         let allowed = self.allowed;
-        if drift <= allowed { Ok(()) } else { Err(at(morphism, site, format!("{drift:e} of {allowed:e}"))) }
+        if drift <= allowed {
+            Ok(())
+        } else {
+            Err(at(morphism, site, format!("{:?}: {drift:e} of {allowed:e}", self.algorithm)))
+        }
     }
 }
 
@@ -69,10 +77,11 @@ proptest! {
 
     #[test]
     fn at_every_site_in_f32(parent in any_network(SMALL, DType::F32), seed in 0..1000u64) {
-        let rounding = Rounding::of(&parent, seed);
+        let roundings = ALGORITHMS.map(|algorithm| Rounding::of(&parent, seed, algorithm));
         for morphism in promising(Promise::Exact) {
             for site in morphism.sites(parent.architecture()) {
-                rounding.check(&child(&parent, morphism, &site, seed, None)?, morphism, &site)?;
+                let child = child(&parent, morphism, &site, seed, None)?;
+                roundings.iter().try_for_each(|rounding| rounding.check(&child, morphism, &site))?;
             }
         }
     }
@@ -114,8 +123,10 @@ proptest! {
     fn in_chains_in_f32(
         parent in any_network(Limits::default(), DType::F32), chain in any_chain(), seed in 0..1000u64,
     ) {
-        let rounding = Rounding::of(&parent, seed);
-        walk(&parent, &chain, |network, morphism, site| rounding.check(network, morphism, site))?;
+        let roundings = ALGORITHMS.map(|algorithm| Rounding::of(&parent, seed, algorithm));
+        walk(&parent, &chain, |network, morphism, site| {
+            roundings.iter().try_for_each(|rounding| rounding.check(network, morphism, site))
+        })?;
     }
 
     #[test]
