@@ -3,7 +3,7 @@
 //! Both separate: first along the columns of a row of windows, then along its rows, or the other way round.
 
 use super::Windows;
-use super::rows::{combine, gather, scatter};
+use super::rows::{combine, fold, spread};
 use crate::reduce::sums;
 use crate::simd::Float;
 
@@ -25,15 +25,13 @@ pub(super) fn average<T: Float>(windows: Windows, x: &[T], line: &mut [T], y: &m
             combine(line, row, |sum, x| sum + x);
         }
         y.fill(T::ZERO);
-        for tap in 0..width.kernel {
-            gather(width.reach(tap), width.stride, line, y, |sum, x| sum + x);
-        }
+        fold(width, line, y, |sum, x| sum + x);
         y.iter_mut().for_each(|y| *y *= scale);
     }
 }
 
 fn window_scale(windows: Windows) -> f64 {
-    1.0 / (windows.height.kernel * windows.width.kernel) as f64
+    1.0 / (windows.height.kernel as f64 * windows.width.kernel as f64)
 }
 
 /// `line` is a spare row of the input.
@@ -52,9 +50,7 @@ pub(super) fn average_gradient<T: Float>(windows: Windows, dy: &[T], line: &mut 
             // Both pixels of a window at once: stores to every other pixel make no vectors.
             line.chunks_exact_mut(2).zip(dy).for_each(|(pair, dy)| pair.fill(*dy));
         } else {
-            for tap in 0..width.kernel {
-                scatter(width.reach(tap), width.stride, line, dy);
-            }
+            spread(width, dy, line);
         }
         for row in height.window(r) {
             let row = &mut dx[row * width.input..][..width.input];

@@ -1,7 +1,7 @@
 //! The maximum of the windows of one plane, and where its gradient goes.
 
 use super::Windows;
-use super::rows::{combine, gather};
+use super::rows::{combine, fold};
 use crate::simd::Float;
 use std::ops::Range;
 
@@ -40,9 +40,7 @@ pub(super) fn any<T: Float>(windows: Windows, x: &[T], line: &mut [T], y: &mut [
             combine(line, row, larger);
         }
         y.fill(T::from_f64(f64::NEG_INFINITY));
-        for tap in 0..width.kernel {
-            gather(width.reach(tap), width.stride, line, y, larger);
-        }
+        fold(width, line, y, larger);
     }
 }
 

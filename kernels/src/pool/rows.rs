@@ -8,24 +8,57 @@ use crate::simd::{Float, LANES};
 
 /// The outputs that tap `tap` of a window reads inside the input, and the pixel of the first of them.
 #[derive(Clone, Copy)]
-pub(super) struct Reach {
-    pub first: usize,
-    pub count: usize,
-    pub pixel: usize,
+struct Reach {
+    first: usize,
+    count: usize,
+    pixel: usize,
 }
 
 impl Axis {
     #[inline(always)]
-    pub(super) fn reach(self, tap: usize) -> Reach {
+    fn reach(self, tap: usize) -> Reach {
         let first = self.padding.saturating_sub(tap).div_ceil(self.stride);
         let end = match (self.input + self.padding).checked_sub(tap + 1) {
             Some(room) => self.output.min(room / self.stride + 1),
             None => 0,
         };
-        let count = end.saturating_sub(first);
-        // Without outputs there is no pixel either, and the difference might be negative.
-        let pixel = if count == 0 { 0 } else { first * self.stride + tap - self.padding };
-        Reach { first, count, pixel }
+        if end <= first {
+            // No output sees anything through this tap, and `first` may not even be one.
+            return Reach { first: 0, count: 0, pixel: 0 };
+        }
+        Reach { first, count: end - first, pixel: first * self.stride + tap - self.padding }
+    }
+}
+
+/// Largest window that is gone through tap by tap; from there on windows are rows themselves. Padding may
+/// make them much larger than the input.
+const TAPS: usize = 16;
+
+/// Folds the pixels of a row into those outputs whose windows see them.
+#[inline(always)]
+pub(super) fn fold<T: Float>(width: Axis, pixels: &[T], outputs: &mut [T], f: impl Fn(T, T) -> T) {
+    if width.kernel <= TAPS {
+        for tap in 0..width.kernel {
+            gather(width.reach(tap), width.stride, pixels, outputs, &f);
+        }
+        return;
+    }
+    for (o, output) in outputs.iter_mut().enumerate() {
+        *output = pixels[width.window(o)].iter().fold(*output, |sum, x| f(sum, *x));
+    }
+}
+
+/// Adds the share of every output to all pixels of its window.
+#[inline(always)]
+pub(super) fn spread<T: Float>(width: Axis, shares: &[T], pixels: &mut [T]) {
+    if width.kernel <= TAPS {
+        for tap in 0..width.kernel {
+            scatter(width.reach(tap), width.stride, pixels, shares);
+        }
+        return;
+    }
+    for (o, share) in shares.iter().enumerate() {
+        pixels[width.window(o)].iter_mut().for_each(|pixel| *pixel += *share);
     }
 }
 
@@ -58,13 +91,7 @@ fn combine_piece<T: Float, const N: usize>(target: &mut [T; N], source: &[T; N],
 
 /// `f(output, pixel)` for every output that the tap reads inside the input.
 #[inline(always)]
-pub(super) fn gather<T: Float>(
-    reach: Reach,
-    stride: usize,
-    pixels: &[T],
-    outputs: &mut [T],
-    f: impl Fn(T, T) -> T,
-) {
+fn gather<T: Float>(reach: Reach, stride: usize, pixels: &[T], outputs: &mut [T], f: impl Fn(T, T) -> T) {
     let outputs = &mut outputs[reach.first..][..reach.count];
     let pixels = &pixels[reach.pixel..];
     match stride {
@@ -93,7 +120,7 @@ fn gather_every_other<T: Float>(pixels: &[T], outputs: &mut [T], f: impl Fn(T, T
 
 /// Adds the share of every output to the pixel under the tap, where that is inside the input.
 #[inline(always)]
-pub(super) fn scatter<T: Float>(reach: Reach, stride: usize, pixels: &mut [T], shares: &[T]) {
+fn scatter<T: Float>(reach: Reach, stride: usize, pixels: &mut [T], shares: &[T]) {
     let pixels = &mut pixels[reach.pixel..];
     let shares = &shares[reach.first..][..reach.count];
     if stride == 1 {

@@ -6,7 +6,8 @@ use proptest::test_runner::{Config, RngSeed};
 
 /// (input, kernel, stride, padding) of one axis.
 fn axis() -> impl Strategy<Value = Axis> {
-    (1..=5usize, 1..=4usize, 1..=20usize).prop_flat_map(|(kernel, stride, extra)| {
+    let kernel = prop_oneof![4 => 1..=5usize, 1 => 15..=19usize];
+    (kernel, 1..=4usize, 1..=20usize).prop_flat_map(|(kernel, stride, extra)| {
         (0..kernel).prop_map(move |padding| {
             let input = kernel.saturating_sub(2 * padding).max(1) + extra - 1;
             Axis { input, output: (input + 2 * padding - kernel) / stride + 1, kernel, stride, padding }
@@ -84,4 +85,17 @@ proptest! {
         close(&y, &expected_y.concat())?;
         close(&dx, &expected_dx.concat())?;
     }
+}
+
+/// A window whose padding is far larger than the image takes no longer than the image.
+#[test]
+fn vast_windows_see_the_image_only() {
+    let vast = Axis { input: 2, output: 1, kernel: 1 << 50, stride: 1 << 50, padding: 1 << 49 };
+    let windows = Windows { height: vast, width: vast };
+    let mut y = [0.0];
+    dispatch(Forward { mode: Mode::Max, windows, x: &[1.0, 2.0, 4.0, 3.0], y: &mut y });
+    assert_eq!(y, [4.0]);
+    let mut dx = [9.0; 4];
+    dispatch(Backward { mode: Mode::Average, windows, x: &[0.0; 4], dy: &[1.0], dx: &mut dx });
+    assert_eq!(dx, [2f64.powi(-100); 4]);
 }
