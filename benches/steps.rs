@@ -59,6 +59,7 @@ fn threads(pool: &ThreadPool) -> String {
 }
 
 fn bench(criterion: &mut Criterion) {
+    paretomorph::machine::keep_freed_memory();
     for Named { name, architecture } in networks::all().expect("valid networks") {
         let network = Network::init(architecture, 0, DType::F32, &Device::Cpu).expect("weights");
         let folded = network.fold_batch_norms().expect("a network to fold");

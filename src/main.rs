@@ -11,6 +11,7 @@ use paretomorph::cli::Cli;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
+    paretomorph::machine::keep_freed_memory();
     // candle spins a thread pool of its own for element-wise operations. Trainings run side by side on a thread each,
     // and half of their time went into waiting for that pool.
     // SAFETY: no other thread runs yet.

@@ -85,7 +85,9 @@ impl Server {
 }
 
 fn main() -> Result<()> {
-    // As in the program that is measured. SAFETY: no other thread runs yet.
+    // As in the program that is measured.
+    paretomorph::machine::keep_freed_memory();
+    // SAFETY: no other thread runs yet.
     unsafe { std::env::set_var("CANDLE_NUM_THREADS", "1") };
     let mut arguments = std::env::args().skip(1).filter(|argument| argument != "--bench");
     let usage = "arguments: expected THREADS [FOLDER OF FASHION-MNIST]; see benches/README.md";
