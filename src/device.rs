@@ -21,10 +21,14 @@ pub fn open(name: &str) -> Result<Device> {
     }
     let ordinal = name.strip_prefix("cuda:").and_then(|ordinal| ordinal.parse().ok());
     let ordinal: usize = ordinal.ok_or_else(|| wrong("cpu or cuda:N".into()))?;
-    if !cfg!(feature = "cuda") {
-        return Err(wrong("cpu: this program was built without CUDA (cargo build --features cuda)".into()));
+    #[cfg(feature = "cuda")]
+    return candle_convnet::cuda::device(ordinal)
+        .map_err(|error| wrong(format!("a CUDA device of this machine ({error})")));
+    #[cfg(not(feature = "cuda"))]
+    {
+        let _ = ordinal;
+        Err(wrong("cpu: this program was built without CUDA (cargo build --features cuda)".into()))
     }
-    Device::new_cuda(ordinal).map_err(|error| wrong(format!("a CUDA device of this machine ({error})")))
 }
 
 /// Whether an error says that a device's memory is full, which is a property of the network and not of the run.

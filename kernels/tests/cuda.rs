@@ -86,8 +86,8 @@ fn pair(random: &mut Numbers, low: usize, high: usize) -> (usize, usize) {
 
 /// Sizes, kernels, strides, paddings, dilations and groups at random; depthwise every fourth time.
 fn convolution(random: &mut Numbers, case: usize) -> (Vec<Tensor>, Conv2dConfig) {
-    let groups = if case % 4 == 0 { between(random, 2, 8) } else { between(random, 1, 3) };
-    let (channels, outputs) = if case % 4 == 0 { (1, 1) } else { pair(random, 1, 8) };
+    let groups = if case.is_multiple_of(4) { between(random, 2, 8) } else { between(random, 1, 3) };
+    let (channels, outputs) = if case.is_multiple_of(4) { (1, 1) } else { pair(random, 1, 8) };
     let kernel = pair(random, 1, 5);
     let (stride, dilation) = (pair(random, 1, 3), pair(random, 1, 2));
     let padding = (between(random, 0, kernel.0), between(random, 0, kernel.1));
