@@ -38,10 +38,9 @@ fn step(group: &mut BenchmarkGroup<'_, WallTime>, pool: &ThreadPool, network: &N
     let targets = Tensor::full(1.0 / CLASSES as f32, (BATCH, CLASSES), &Device::Cpu).expect("targets");
     let mut training = State::new(network.weights(), &Device::Cpu).expect("a training");
     let recipe = Recipe::default();
-    let mut step = || training.step(network.architecture(), &recipe, None, (&images, &targets), LR);
-    group.bench_function(format!("step/{}", threads(pool)), |b| {
-        pool.install(|| b.iter(|| step().expect("a step")))
-    });
+    let mut step =
+        || training.step(network.architecture(), &recipe, None, (&images, &targets), LR).expect("a step");
+    group.bench_function(format!("step/{}", threads(pool)), |b| pool.install(|| b.iter(&mut step)));
 }
 
 fn inference(group: &mut BenchmarkGroup<'_, WallTime>, pool: &ThreadPool, network: &Network, batch: usize) {

@@ -1,4 +1,4 @@
-//! The operations of a convolutional network as candle custom ops, with correct gradients.
+//! The operations of a convolutional network for candle, fast and with correct gradients.
 //!
 //! candle's own convolution, pooling and activation are slow on CPUs, and some of their gradients are
 //! wrong or missing: that of max-pooling is divided by the size of the window, that of a strided
@@ -10,6 +10,8 @@
 //!   Arguments need not be contiguous.
 //! - A bad argument is an error that names the operation, what it expects and what it found.
 //! - NaN goes in, NaN comes out, as in PyTorch; [`ConvAlgorithm::Winograd`] has some more of them.
+//! - Every function takes tensors, whose gradients candle's back-propagation finds, or values on a [`Tape`],
+//!   whose own wastes neither time nor memory. [`Parameter`] holds a trained tensor and steps in place.
 //! - Work is spread over the current rayon pool. Results have the same bits for any number of threads;
 //!   they may differ in the last bits between processors with and without AVX2.
 //!

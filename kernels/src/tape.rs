@@ -39,9 +39,12 @@ struct Record {
     steps: Vec<Step>,
 }
 
+/// From the gradient of a step's output to those of its inputs that have a slot.
+type Backward = dyn FnOnce(&Tensor) -> Result<Vec<(usize, Tensor)>>;
+
 struct Step {
     output: usize,
-    backward: Box<dyn FnOnce(&Tensor) -> Result<Vec<(usize, Tensor)>>>,
+    backward: Box<Backward>,
 }
 
 /// A tensor that operations on a [`Tape`] read or made; cheap to clone.

@@ -12,7 +12,7 @@ use morphisms::Architecture;
 
 pub use error::ERROR;
 
-use crate::config::{Config, LatencyConfig};
+use crate::config::Config;
 use crate::store::{Database, MeasurementRow};
 use crate::{Error, Result};
 
@@ -42,7 +42,7 @@ pub enum Kind {
     /// Counted on the architecture.
     Counted(Count),
     /// Measured on the architecture, without trained weights.
-    Measured(fn(&Architecture, &LatencyConfig) -> Result<MeasurementRow>),
+    Measured(fn(&Architecture, &Config) -> Result<MeasurementRow>),
     /// Known after training only.
     Trained,
 }
@@ -115,7 +115,7 @@ impl<'a> Costs<'a> {
                 if let Some(known) = self.database.measurement(&fingerprint, objective.name)? {
                     return Ok(known.value);
                 }
-                let row = measure(architecture, &self.config.latency)?;
+                let row = measure(architecture, self.config)?;
                 self.database.add_measurement(&fingerprint, objective.name, &row)?;
                 Ok(row.value)
             }
@@ -140,12 +140,13 @@ mod tests {
 
     #[test]
     fn every_cheap_objective_is_finite_positive_and_grows_with_the_network() {
-        let latency = LatencyConfig { warmup: 3, repeats: 15 };
+        let latency = crate::config::LatencyConfig { warmup: 3, repeats: 15 };
+        let config = Config { latency, ..Config::default() };
         for objective in ALL {
             assert_eq!(named(objective.name).unwrap().unit, objective.unit);
             let value = |architecture: &Architecture| match objective.kind {
                 Kind::Counted(count) => Some(count(architecture)),
-                Kind::Measured(measure) => Some(measure(architecture, &latency).unwrap().value),
+                Kind::Measured(measure) => Some(measure(architecture, &config).unwrap().value),
                 Kind::Trained => None,
             };
             if let (Some(small), Some(large)) = (value(&network(2)), value(&network(64))) {
