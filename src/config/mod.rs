@@ -34,6 +34,8 @@ settings! {
         pub objectives: Vec<String> = vec!["error".into(), "params".into()],
         /// Hard upper bounds, by objective name: max.params = 20000.
         pub max: BTreeMap<String, f64> = BTreeMap::new(),
+        /// Lower ends of what is of interest, by counted objective, below which nothing is proposed: min.params = 5000.
+        pub min: BTreeMap<String, f64> = BTreeMap::new(),
         /// Where the images come from and how they are split.
         pub data: DataConfig = DataConfig::default(),
         /// LEMONADE's own settings.

@@ -10,6 +10,8 @@ use crate::error::{Error, Result};
 pub struct Names<'a> {
     /// Objectives, for `objectives` and `max`.
     pub objectives: &'a [&'a str],
+    /// Those of them that are counted on an architecture, for `min`.
+    pub counted: &'a [&'a str],
     /// Those of them that training lowers; the first objective is one of them.
     pub trained: &'a [&'a str],
     /// Search strategies.
@@ -24,6 +26,7 @@ impl Default for Names<'static> {
     fn default() -> Self {
         Self {
             objectives: &["error", "params", "macs", "activation_memory", "latency"],
+            counted: &["params", "macs", "activation_memory"],
             trained: &["error"],
             strategies: &["lemonade", "random", "random_inherit"],
             data: &["digits", "fashion-mnist", "mnist", "cifar10", "images"],
@@ -71,6 +74,12 @@ impl Config {
         for (name, &bound) in &self.max {
             one_of(&format!("max.{name}"), name, names.objectives)?;
             not_negative(&format!("max.{name}"), bound)?;
+        }
+        for (name, &bound) in &self.min {
+            one_of(&format!("min.{name}"), name, names.counted)?;
+            let most = self.max.get(name).copied().unwrap_or(f64::INFINITY);
+            let inside = (0.0..=most).contains(&bound);
+            require(inside, &format!("min.{name}"), "a number from 0 to the upper bound", bound)?;
         }
         Ok(())
     }

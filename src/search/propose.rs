@@ -72,15 +72,16 @@ impl Search {
         known.is_some_and(|alike| alike.iter().any(|other| other.is_isomorphic(architecture)))
     }
 
-    /// The counted objectives, each with its smallest value among the initial networks, below which nothing is
-    /// proposed: density draws a search to the ends of its front, and at the lower end are networks of a few dozen
-    /// parameters that guess.
+    /// What counted objectives must reach for a network to be proposed: the lower end that the configuration states, or
+    /// for a cheap objective the smallest value among the initial networks. Density draws a search to the ends of its
+    /// front, and at the lower end are networks of a few dozen parameters that guess.
     fn floors(&self) -> Result<Vec<(Count, f64)>> {
+        let Config { min, .. } = &self.setting.config;
         let mut floors = Vec::new();
-        for name in &self.setting.cheap {
+        for name in self.setting.cheap.iter().chain(min.keys().filter(|name| !self.setting.cheap.contains(name))) {
             if let Kind::Counted(count) = crate::objective::named(name)?.kind {
-                let smallest = self.setting.initial.iter().map(count).fold(f64::INFINITY, f64::min);
-                floors.push((count, smallest));
+                let smallest = || self.setting.initial.iter().map(count).fold(f64::INFINITY, f64::min);
+                floors.push((count, min.get(name).copied().unwrap_or_else(smallest)));
             }
         }
         Ok(floors)
