@@ -110,7 +110,8 @@ fn parse_bound(text: &str) -> Result<(String, f64)> {
 
 fn validate(config: &Config) -> Result<()> {
     let objectives: Vec<&str> = objective::ALL.iter().map(|objective| objective.name).collect();
-    let counted = objective::ALL.iter().filter(|objective| matches!(objective.kind, objective::Kind::Counted(_)));
+    let counted =
+        objective::ALL.iter().filter(|objective| matches!(objective.kind, objective::Kind::Counted(_)));
     let counted: Vec<&str> = counted.map(|objective| objective.name).collect();
     let data: Vec<&str> = data::SOURCES.iter().map(|source| source.name()).collect();
     let morphisms: Vec<&str> = morphisms::catalog::all().iter().map(|morphism| morphism.name()).collect();

@@ -43,7 +43,7 @@ impl Search {
     fn candidates(&self, rng: &mut ChaCha8Rng) -> Result<(Vec<Candidate>, usize)> {
         let wanted = self.strategy.wanted();
         let costs = Costs::new(&self.setting.config, &self.store.database);
-        let (floors, limits) = (self.floors()?, self.limits());
+        let (floors, limits) = (self.floors(), self.limits());
         let mut candidates: Vec<Candidate> = Vec::new();
         let mut seen: BTreeSet<(Fingerprint, bool)> = BTreeSet::new();
         for attempt in 0..ATTEMPTS.saturating_mul(wanted) {
@@ -75,16 +75,16 @@ impl Search {
     /// What counted objectives must reach for a network to be proposed: the lower end that the configuration states, or
     /// for a cheap objective the smallest value among the initial networks. Density draws a search to the ends of its
     /// front, and at the lower end are networks of a few dozen parameters that guess.
-    fn floors(&self) -> Result<Vec<(Count, f64)>> {
-        let Config { min, .. } = &self.setting.config;
+    fn floors(&self) -> Vec<(Count, f64)> {
         let mut floors = Vec::new();
-        for name in self.setting.cheap.iter().chain(min.keys().filter(|name| !self.setting.cheap.contains(name))) {
-            if let Kind::Counted(count) = crate::objective::named(name)?.kind {
-                let smallest = || self.setting.initial.iter().map(count).fold(f64::INFINITY, f64::min);
-                floors.push((count, min.get(name).copied().unwrap_or_else(smallest)));
-            }
+        for objective in crate::objective::ALL {
+            let Kind::Counted(count) = objective.kind else { continue };
+            let stated = self.setting.config.min.get(objective.name).copied();
+            let smallest = || self.setting.initial.iter().map(count).fold(f64::INFINITY, f64::min);
+            let is_cheap = self.setting.cheap.contains(&objective.name);
+            floors.extend(stated.or_else(|| is_cheap.then(smallest)).map(|floor| (count, floor)));
         }
-        Ok(floors)
+        floors
     }
 
     /// The bounds of the run and, for the cheap objectives without one, the reference point.
