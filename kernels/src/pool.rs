@@ -288,7 +288,7 @@ impl<T: Float> Kernel for Backward<'_, T> {
         let planes = self.x.chunks_exact(from).zip(self.dy.chunks_exact(to));
         for ((x, dy), dx) in planes.zip(self.dx.chunks_exact_mut(from)) {
             match self.mode {
-                Mode::Max if self.windows.halves() => max::halves_gradient(self.windows, x, dy, dx),
+                Mode::Max if self.windows.halves() => max::halves_gradient::<I, T>(self.windows, x, dy, dx),
                 Mode::Max => max::any_gradient(self.windows, x, dy, dx),
                 Mode::Average => average_gradient(self.windows, dy, line, dx),
             }

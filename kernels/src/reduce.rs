@@ -49,8 +49,9 @@ fn add_to<T: Float, const SUMS: usize>(stream: &mut [Lanes<T>; SUMS], terms: [La
     stream.iter_mut().zip(terms).for_each(|(sum, term)| *sum = sum.add(term));
 }
 
+/// The first [`LANES`] numbers.
 #[inline(always)]
-fn load<T: Float>(source: &[T]) -> Lanes<T> {
+pub(crate) fn load<T: Float>(source: &[T]) -> Lanes<T> {
     let (lanes, _) = source.split_first_chunk().expect("a whole vector");
     Lanes::from_array(*lanes)
 }

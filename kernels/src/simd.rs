@@ -73,6 +73,30 @@ pub(crate) trait Isa {
         result
     }
 
+    /// The numbers at even and at odd places of two neighbouring vectors.
+    #[inline(always)]
+    fn unzip<T: Float>([a, b]: [Lanes<T>; 2]) -> [Lanes<T>; 2] {
+        let mut result = [a, b];
+        for i in 0..LANES / 2 {
+            for (odd, result) in result.iter_mut().enumerate() {
+                result.0[i] = a.0[2 * i + odd];
+                result.0[LANES / 2 + i] = b.0[2 * i + odd];
+            }
+        }
+        result
+    }
+
+    /// The reverse of [`Isa::unzip`].
+    #[inline(always)]
+    fn zip<T: Float>([even, odd]: [Lanes<T>; 2]) -> [Lanes<T>; 2] {
+        let mut result = [even, odd];
+        for i in 0..LANES {
+            result[2 * i / LANES].0[2 * i % LANES] = even.0[i];
+            result[2 * i / LANES].0[2 * i % LANES + 1] = odd.0[i];
+        }
+        result
+    }
+
     /// Lane `i` of vector `j` becomes lane `j` of vector `i`.
     #[inline(always)]
     #[allow(clippy::needless_range_loop)] // Says what it does.
@@ -129,6 +153,24 @@ macro_rules! avx {
             }
 
             #[inline(always)]
+            fn unzip<T: Float>(vectors: [Lanes<T>; 2]) -> [Lanes<T>; 2] {
+                if TypeId::of::<T>() != TypeId::of::<f32>() {
+                    return Portable::unzip(vectors);
+                }
+                // SAFETY: `T` is `f32`, and code for this instruction set only runs where it exists.
+                unsafe { transmute_copy(&unzip_avx(transmute_copy(&vectors))) }
+            }
+
+            #[inline(always)]
+            fn zip<T: Float>(vectors: [Lanes<T>; 2]) -> [Lanes<T>; 2] {
+                if TypeId::of::<T>() != TypeId::of::<f32>() {
+                    return Portable::zip(vectors);
+                }
+                // SAFETY: as in `unzip`.
+                unsafe { transmute_copy(&zip_avx(transmute_copy(&vectors))) }
+            }
+
+            #[inline(always)]
             fn transpose<T: Float>(vectors: [Lanes<T>; LANES]) -> [Lanes<T>; LANES] {
                 if TypeId::of::<T>() != TypeId::of::<f32>() {
                     return Portable::transpose(vectors);
@@ -150,6 +192,28 @@ avx!(
     /// x86-64 with AVX-512: the vectors of AVX2, twice as many registers, masks. Same bits as AVX2.
     Avx512
 );
+
+/// # Safety
+/// The processor must have AVX.
+#[cfg(target_arch = "x86_64")]
+#[inline(always)]
+unsafe fn unzip_avx([a, b]: [__m256; 2]) -> [__m256; 2] {
+    unsafe {
+        let (low, high) = (_mm256_permute2f128_ps::<0x20>(a, b), _mm256_permute2f128_ps::<0x31>(a, b));
+        [_mm256_shuffle_ps::<0x88>(low, high), _mm256_shuffle_ps::<0xdd>(low, high)]
+    }
+}
+
+/// # Safety
+/// The processor must have AVX.
+#[cfg(target_arch = "x86_64")]
+#[inline(always)]
+unsafe fn zip_avx([even, odd]: [__m256; 2]) -> [__m256; 2] {
+    unsafe {
+        let (low, high) = (_mm256_unpacklo_ps(even, odd), _mm256_unpackhi_ps(even, odd));
+        [_mm256_permute2f128_ps::<0x20>(low, high), _mm256_permute2f128_ps::<0x31>(low, high)]
+    }
+}
 
 /// Interleaves pairs, then pairs of pairs, then halves: 24 shuffles where scalar code takes 64 moves.
 ///
@@ -325,6 +389,15 @@ impl<T: Float> Lanes<T> {
         let mut result = self;
         for i in 0..LANES {
             result.0[i] = f(self.0[i], other.0[i]);
+        }
+        result
+    }
+
+    #[inline(always)]
+    pub(crate) fn zip3(self, b: Self, c: Self, f: impl Fn(T, T, T) -> T) -> Self {
+        let mut result = self;
+        for i in 0..LANES {
+            result.0[i] = f(self.0[i], b.0[i], c.0[i]);
         }
         result
     }

@@ -2,7 +2,8 @@
 
 use super::Windows;
 use super::rows::{combine, fold};
-use crate::simd::Float;
+use crate::reduce::load;
+use crate::simd::{Float, Isa, LANES, Lanes};
 use std::ops::Range;
 
 /// Whether a later value takes the maximum from an earlier one: only if it is larger, or a NaN.
@@ -45,32 +46,73 @@ pub(super) fn any<T: Float>(windows: Windows, x: &[T], line: &mut [T], y: &mut [
 }
 
 #[inline(always)]
-pub(super) fn halves_gradient<T: Float>(windows: Windows, x: &[T], dy: &[T], dx: &mut [T]) {
+pub(super) fn halves_gradient<I: Isa, T: Float>(windows: Windows, x: &[T], dy: &[T], dx: &mut [T]) {
     let (width, columns) = (windows.width.input, windows.width.output);
     let mut targets = dx.chunks_exact_mut(2 * width);
     for ((rows, dy), dx) in x.chunks_exact(2 * width).zip(dy.chunks_exact(columns)).zip(&mut targets) {
-        let (upper, lower) = rows.split_at(width);
-        let (dx_upper, dx_lower) = dx.split_at_mut(width);
+        let (rows, dx) = (rows.split_at(width), dx.split_at_mut(width));
         // An odd column belongs to no window.
-        dx_upper[2 * columns..].fill(T::ZERO);
-        dx_lower[2 * columns..].fill(T::ZERO);
-        let values = upper.chunks_exact(2).zip(lower.chunks_exact(2));
-        let targets = dx_upper.chunks_exact_mut(2).zip(dx_lower.chunks_exact_mut(2));
-        for (((x0, x1), (d0, d1)), &dy) in values.zip(targets).zip(dy) {
-            let right = beats(x0[1], x0[0]);
-            let best = larger(x0[0], x0[1]);
-            let lower_left = beats(x1[0], best);
-            let best = larger(best, x1[0]);
-            let lower_right = beats(x1[1], best);
-            let lower_left = lower_left & !lower_right;
-            let upper = !(lower_left | lower_right);
-            d0[0] = if upper & !right { dy } else { T::ZERO };
-            d0[1] = if upper & right { dy } else { T::ZERO };
-            d1[0] = if lower_left { dy } else { T::ZERO };
-            d1[1] = if lower_right { dy } else { T::ZERO };
+        dx.0[2 * columns..].fill(T::ZERO);
+        dx.1[2 * columns..].fill(T::ZERO);
+        if columns < HALF {
+            let mut wide = [[T::ZERO; LANES]; 4];
+            let [upper, lower, dx_upper, dx_lower] = &mut wide;
+            let mut gradient = [T::ZERO; HALF];
+            upper[..2 * columns].copy_from_slice(&rows.0[..2 * columns]);
+            lower[..2 * columns].copy_from_slice(&rows.1[..2 * columns]);
+            gradient[..columns].copy_from_slice(dy);
+            eight_gradients::<I, T>([0; 2], (upper, lower), &gradient, (dx_upper, dx_lower));
+            dx.0[..2 * columns].copy_from_slice(&dx_upper[..2 * columns]);
+            dx.1[..2 * columns].copy_from_slice(&dx_lower[..2 * columns]);
+            continue;
+        }
+        for step in (0..columns).step_by(LANES) {
+            // At the end of a row windows are worked on twice.
+            let windows = [step.min(columns - HALF), (step + HALF).min(columns - HALF)];
+            eight_gradients::<I, T>(windows, (rows.0, rows.1), dy, (&mut *dx.0, &mut *dx.1));
         }
     }
     targets.into_remainder().fill(T::ZERO);
+}
+
+/// Windows in half a vector.
+const HALF: usize = LANES / 2;
+
+/// The gradient of four windows from each of two places on, in two rows of pixels.
+#[inline(always)]
+fn eight_gradients<I: Isa, T: Float>(
+    windows: [usize; 2],
+    from: (&[T], &[T]),
+    dy: &[T],
+    to: (&mut [T], &mut [T]),
+) {
+    let pixels = |row: &[T]| I::unzip(windows.map(|window| load(&row[2 * window..])));
+    let ([a, b], [c, d]) = (pixels(from.0), pixels(from.1));
+    let dy = {
+        let mut both = [T::ZERO; LANES];
+        both[..HALF].copy_from_slice(&dy[windows[0]..][..HALF]);
+        both[HALF..].copy_from_slice(&dy[windows[1]..][..HALF]);
+        Lanes::from_array(both)
+    };
+    let best_of_two = a.zip(b, larger);
+    let best_of_three = best_of_two.zip(c, larger);
+    // From the last pixel to the first: whoever beats those before takes what is left.
+    let (dd, left) = take(d, best_of_three, dy);
+    let (dc, left) = take(c, best_of_two, left);
+    let (db, da) = take(b, a, left);
+    for (gradients, row) in [([da, db], to.0), ([dc, dd], to.1)] {
+        for (window, pixels) in windows.into_iter().zip(I::zip(gradients)) {
+            pixels.store_to(&mut row[2 * window..][..LANES]);
+        }
+    }
+}
+
+/// The gradient of a window for `later` and for those before it.
+#[inline(always)]
+fn take<T: Float>(later: Lanes<T>, earlier: Lanes<T>, dy: Lanes<T>) -> (Lanes<T>, Lanes<T>) {
+    let won = later.zip3(earlier, dy, |later, earlier, dy| if beats(later, earlier) { dy } else { T::ZERO });
+    let lost = later.zip3(earlier, dy, |later, earlier, dy| if beats(later, earlier) { T::ZERO } else { dy });
+    (won, lost)
 }
 
 /// Where the maximum of a window is: the first one, or a NaN.
