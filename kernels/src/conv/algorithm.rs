@@ -82,8 +82,6 @@ pub(super) fn weight_gradient<T: Float>(g: &Geometry, x: &[T], dy: &[T]) -> Vec<
         winograd::weight_gradient(g, x, dy)
     } else if depthwise::applies(g) {
         depthwise::gradients(g, Some(x), None, dy).1
-    } else if pointwise::fits(g) {
-        pointwise::weight_gradient(g, x, dy)
     } else {
         direct_weight_gradient(g, x, dy)
     }

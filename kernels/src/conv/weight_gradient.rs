@@ -1,17 +1,18 @@
-//! The gradients of the weights and of the bias.
+//! The gradient of the weights, as products of matrices.
 //!
-//! `dw[o][c][tap] = sum over samples and pixels p of dy[o][p] * x[c][p + offset(tap)]`. Both planes
-//! have the same distance between rows and `dy` is zero between them, so `p` simply runs from the first
-//! pixel to the last, a vector at a time. A tile keeps the products of a few output channels with a few
-//! (channel, tap) pairs in registers over several samples, and adds up the lanes once at the end.
-//!
-//! Zero times infinity is NaN: an infinite or NaN input spreads to all taps of its channel, and
-//! sometimes to those of the next.
+//! `dw[o][c][tap] = sum over samples and pixels p of dy[o][p] * x[c][p + offset(tap)]`: a product of the
+//! pixels of all (channel, tap) pairs with those of the output's gradient. The gradient is turned round a few
+//! rows at a time, so that eight outputs of a pixel are a vector; a tile keeps the sums of six pairs with
+//! sixteen outputs in registers. The pairs read one padded copy of the input, or the input itself where the
+//! kernel is one pixel.
 #![allow(clippy::needless_range_loop)] // Counted loops are what the compiler unrolls into registers.
 
 use super::forward::{input_planes, input_taps};
 use super::geometry::Geometry;
-use super::planes::{Planes, Window};
+use super::interleave::gather_row;
+use super::planes::Planes;
+use super::tile::blocks;
+use super::{pointwise, product::PANEL};
 use crate::parallel;
 use crate::simd::{Float, Isa, Kernel, LANES, Lanes, dispatch};
 use std::ops::Range;
@@ -19,230 +20,249 @@ use std::ops::Range;
 /// Most partial gradients: the batch is cut at places that depend on its size alone, so that the sum
 /// has the same bits for any number of threads.
 const CHUNKS: usize = 8;
-/// Fewest samples of a chunk, so that small batches are not all bookkeeping.
-const CHUNK_SAMPLES: usize = 4;
-/// Bytes of padded planes that are worked on together. More means fewer sums over lanes, and reading a
-/// part of the planes from the third-level cache costs less than those.
-const CACHE_BYTES: usize = 1024 * 1024;
+/// Fewest pixels of a chunk, so that small batches are not all bookkeeping.
+const CHUNK_PIXELS: usize = 256;
+/// Pixels whose output gradients are turned round together, few enough for the first-level cache.
+const TOGETHER: usize = 128;
 
 /// The gradient of the weights, in their layout.
 pub(super) fn weight_gradient<T: Float>(g: &Geometry, x: &[T], dy: &[T]) -> Vec<T> {
-    let planes = input_planes(g);
-    let taps = input_taps(g, &planes);
-    WeightGradient::new(g, planes, &taps, x, dy).run()
-}
-
-/// Gradients of one convolution's weights.
-struct WeightGradient<'a, T> {
-    geometry: &'a Geometry,
-    x: &'a [T],
-    dy: &'a [T],
-    x_planes: Planes,
-    dy_planes: Planes,
-    /// Offsets of the (channel, tap) pairs into the padded input of a group.
-    offsets: Vec<usize>,
-}
-
-impl<'a, T: Float> WeightGradient<'a, T> {
-    fn new(geometry: &'a Geometry, x_planes: Planes, taps: &[usize], x: &'a [T], dy: &'a [T]) -> Self {
-        let (height, width) = (geometry.height, geometry.width);
-        let window = Window { row: 0, row_step: 1, column: 0, column_step: 1 };
-        let dy_planes = Planes {
-            source: (height.output, width.output),
-            windows: vec![window],
-            rows: height.output,
-            columns: x_planes.columns,
-        };
-        let channel = x_planes.channel_len();
-        let offsets = (0..geometry.channels).flat_map(|c| taps.iter().map(move |tap| c * channel + tap));
-        Self { geometry, x, dy, offsets: offsets.collect(), x_planes, dy_planes }
-    }
-
-    /// The gradient, in the layout of the weights.
-    fn run(&self) -> Vec<T> {
-        let g = self.geometry;
-        let size = g.batch.div_ceil(CHUNKS).max(CHUNK_SAMPLES);
-        let partials = parallel::map(g.batch.div_ceil(size), |i| {
+    let plan = Plan::new(g);
+    let size = g.batch.div_ceil(CHUNKS).max(CHUNK_PIXELS.div_ceil(g.output_plane()));
+    let chunks = g.batch.div_ceil(size);
+    let partial_len = g.groups * plan.group_len();
+    parallel::with_scratch(chunks * partial_len, |partials| {
+        parallel::for_each_chunk(partials, partial_len, |i, partial| {
             let samples = i * size..g.batch.min((i + 1) * size);
-            let together = self.together().min(samples.len());
-            let x_len = self.x_planes.len(g.channels);
-            let dy_len = self.dy_planes.len(g.outputs);
-            parallel::with_scratch(together * (x_len + dy_len), |scratch| {
-                let (xs, dys) = scratch.split_at_mut(together * x_len);
-                dispatch(Chunk { job: self, samples, together, xs, dys })
-            })
+            parallel::with_scratch(plan.copy_len() + plan.turned_len(), |scratch| {
+                let (copy, turned) = scratch.split_at_mut(plan.copy_len());
+                dispatch(Chunk { plan: &plan, x, dy, samples, partial, copy, turned });
+            });
         });
-        sum(partials)
-    }
-
-    /// Samples whose planes fit into the cache together.
-    fn together(&self) -> usize {
-        let g = self.geometry;
-        let values = self.x_planes.len(g.channels) + self.dy_planes.len(g.outputs);
-        (CACHE_BYTES / size_of::<T>() / values).max(1)
-    }
+        let pairs = plan.pairs.len();
+        let weight = |at: usize| {
+            let (group, output, pair) = (at / pairs / g.outputs, at / pairs % g.outputs, at % pairs);
+            let place = group * plan.group_len() + pair * plan.columns() + output;
+            partials.chunks_exact(partial_len).fold(T::ZERO, |sum, partial| sum + partial[place])
+        };
+        (0..g.groups * g.outputs * pairs).map(weight).collect()
+    })
 }
 
-/// Adds partial results in their order.
-fn sum<T: Float>(partials: Vec<Vec<T>>) -> Vec<T> {
-    let mut partials = partials.into_iter();
-    let mut total = partials.next().unwrap_or_default();
-    for partial in partials {
-        total.iter_mut().zip(partial).for_each(|(t, p)| *t += p);
+struct Plan<'a> {
+    g: &'a Geometry,
+    /// How the input is copied; where the kernel is one pixel it is read where it lies.
+    planes: Option<Planes>,
+    /// Where the first pixel of each (channel, tap) pair lies among those of a group.
+    pairs: Vec<usize>,
+}
+
+/// Some rows of the output.
+struct Rows {
+    /// Place of the first output in its plane, and of the first input of a pair behind the pair's first pixel.
+    dy: usize,
+    x: usize,
+    count: usize,
+    width: usize,
+    /// Distance between the rows of the input.
+    x_row: usize,
+}
+
+impl<'a> Plan<'a> {
+    fn new(g: &'a Geometry) -> Self {
+        if pointwise::single(g) {
+            let pairs = (0..g.channels).map(|channel| channel * g.input_plane()).collect();
+            return Self { g, planes: None, pairs };
+        }
+        let planes = input_planes(g);
+        let (taps, length) = (input_taps(g, &planes), planes.channel_len());
+        let pairs = (0..g.channels).flat_map(|c| taps.iter().map(move |tap| c * length + tap)).collect();
+        Self { g, planes: Some(planes), pairs }
     }
-    total
+
+    /// Outputs of a group, in whole vectors.
+    fn columns(&self) -> usize {
+        self.g.outputs.next_multiple_of(LANES)
+    }
+
+    /// Room for the sums of a group, `[pairs, columns]`.
+    fn group_len(&self) -> usize {
+        self.pairs.len() * self.columns()
+    }
+
+    /// Room for the copy of a group of the input.
+    fn copy_len(&self) -> usize {
+        self.planes.as_ref().map_or(0, |planes| planes.len(self.g.channels))
+    }
+
+    /// Pixels that are turned round together.
+    fn together(&self) -> usize {
+        match &self.planes {
+            Some(_) => TOGETHER.max(self.g.width.output),
+            None => TOGETHER,
+        }
+    }
+
+    fn turned_len(&self) -> usize {
+        self.columns() * self.together()
+    }
+
+    /// All pixels of the output, [`Self::together`] at a time.
+    #[inline(always)]
+    fn rows(&self) -> impl Iterator<Item = Rows> {
+        // Without a copy there is nothing between the rows: the plane is a single one.
+        let (height, width, x_row) = match &self.planes {
+            Some(planes) => (self.g.height.output, self.g.width.output, planes.columns),
+            None => (1, self.g.output_plane(), 0),
+        };
+        let (rows, columns) = ((self.together() / width).max(1), self.together());
+        (0..height).step_by(rows).flat_map(move |row| {
+            (0..width).step_by(columns).map(move |column| Rows {
+                dy: row * width + column,
+                x: row * x_row + column,
+                count: rows.min(height - row),
+                width: columns.min(width - column),
+                x_row,
+            })
+        })
+    }
 }
 
 /// The part of some samples.
 struct Chunk<'a, T> {
-    job: &'a WeightGradient<'a, T>,
+    plan: &'a Plan<'a>,
+    x: &'a [T],
+    dy: &'a [T],
     samples: Range<usize>,
-    /// Samples whose planes are in the scratch at the same time.
-    together: usize,
-    xs: &'a mut [T],
-    dys: &'a mut [T],
+    /// `[groups, pairs, outputs in whole vectors]`
+    partial: &'a mut [T],
+    copy: &'a mut [T],
+    turned: &'a mut [T],
 }
 
 impl<T: Float> Kernel for Chunk<'_, T> {
-    type Output = Vec<T>;
+    type Output = ();
 
     #[inline(always)]
-    fn run<I: Isa>(self) -> Vec<T> {
-        let Self { job, samples, together, xs, dys } = self;
-        let per_group = job.geometry.outputs * job.offsets.len();
-        let mut gradient = vec![T::ZERO; job.geometry.groups * per_group];
-        for first in samples.clone().step_by(together) {
-            let samples = first..samples.end.min(first + together);
-            for (group, gradient) in gradient.chunks_exact_mut(per_group).enumerate() {
-                gather_group(job, samples.clone(), group, xs, dys);
-                GroupPlanes { job, samples: samples.len(), xs, dys }.add_to::<I>(gradient);
-            }
-        }
-        gradient
-    }
-}
-
-#[inline(always)]
-fn gather_group<T: Float>(
-    job: &WeightGradient<'_, T>,
-    samples: Range<usize>,
-    group: usize,
-    xs: &mut [T],
-    dys: &mut [T],
-) {
-    let g = job.geometry;
-    let (x_size, dy_size) = (g.channels * g.input_plane(), g.outputs * g.output_plane());
-    let x_targets = xs.chunks_exact_mut(job.x_planes.len(g.channels));
-    let dy_targets = dys.chunks_exact_mut(job.dy_planes.len(g.outputs));
-    for ((sample, x), dy) in samples.zip(x_targets).zip(dy_targets) {
-        let at = sample * g.groups + group;
-        job.x_planes.gather(&job.x[at * x_size..][..x_size], x);
-        job.dy_planes.gather(&job.dy[at * dy_size..][..dy_size], dy);
-    }
-}
-
-/// The padded planes of one group of several samples.
-struct GroupPlanes<'a, T> {
-    job: &'a WeightGradient<'a, T>,
-    samples: usize,
-    xs: &'a [T],
-    dys: &'a [T],
-}
-
-impl<T: Float> GroupPlanes<'_, T> {
-    /// Tiles are chosen so that the accumulators nearly fill the 16 registers.
-    #[inline(always)]
-    fn add_to<I: Isa>(&self, gradient: &mut [T]) {
-        let outputs = self.job.geometry.outputs;
-        let mut first = 0;
-        while first < outputs {
-            match outputs - first {
-                1 => self.outputs::<I, 1, 9>(first, gradient),
-                2 => self.outputs::<I, 2, 5>(first, gradient),
-                3 => self.outputs::<I, 3, 3>(first, gradient),
-                _ => self.outputs::<I, 4, 3>(first, gradient),
-            }
-            first += 4;
-        }
-    }
-
-    #[inline(always)]
-    fn outputs<I: Isa, const OUTPUTS: usize, const PAIRS: usize>(&self, output: usize, gradient: &mut [T]) {
-        let offsets = &self.job.offsets;
-        let channel = self.job.dy_planes.channel_len();
-        let reach = offsets.iter().max().unwrap_or(&0);
-        let length = self.length();
-        let (x_len, dy_len) = self.sample_lens();
-        // The bounds of all reads in `tile`.
-        assert!((self.samples - 1) * x_len + reach + length <= self.xs.len());
-        let last = (self.samples - 1) * dy_len + (output + OUTPUTS - 1) * channel;
-        assert!(last + length <= self.dys.len());
-        for first in (0..offsets.len()).step_by(PAIRS) {
-            // A tile that is not full repeats the last pair.
-            let mut pairs = [0; PAIRS];
-            for p in 0..PAIRS {
-                pairs[p] = offsets[(first + p).min(offsets.len() - 1)];
-            }
-            // SAFETY: the assertions above.
-            let sums: [[T; PAIRS]; OUTPUTS] = unsafe { self.tile::<I, OUTPUTS, PAIRS>(output, pairs) };
-            for (o, sums) in sums.iter().enumerate() {
-                let row = &mut gradient[(output + o) * offsets.len()..][..offsets.len()];
-                row[first..].iter_mut().zip(sums).for_each(|(g, s)| *g += *s);
+    fn run<I: Isa>(self) {
+        let Self { plan, x, dy, samples, partial, copy, turned } = self;
+        let g = plan.g;
+        let (x_len, dy_len) = (g.channels * g.input_plane(), g.outputs * g.output_plane());
+        partial.fill(T::ZERO);
+        for image in samples.start * g.groups..samples.end * g.groups {
+            let sums = &mut partial[image % g.groups * plan.group_len()..][..plan.group_len()];
+            let (x, dy) = (&x[image * x_len..][..x_len], &dy[image * dy_len..][..dy_len]);
+            let x = match &plan.planes {
+                Some(planes) => {
+                    planes.gather(x, copy);
+                    &*copy
+                }
+                None => x,
+            };
+            for rows in plan.rows() {
+                let pixels = rows.count * rows.width;
+                for (vector, turned) in turned.chunks_exact_mut(plan.together() * LANES).enumerate() {
+                    let channel = vector * LANES;
+                    let channels = LANES.min(g.outputs - channel);
+                    let dy = &dy[channel * g.output_plane() + rows.dy..];
+                    gather_row::<I, T>(dy, g.output_plane(), channels, &mut turned[..pixels * LANES]);
+                }
+                Tiles { plan, rows: &rows, x, turned }.add_to::<I>(sums);
             }
         }
     }
+}
 
-    /// Distances between the samples in the scratch.
-    #[inline(always)]
-    fn sample_lens(&self) -> (usize, usize) {
-        let g = self.job.geometry;
-        (self.job.x_planes.len(g.channels), self.job.dy_planes.len(g.outputs))
-    }
+/// The products of some rows.
+struct Tiles<'a, T> {
+    plan: &'a Plan<'a>,
+    rows: &'a Rows,
+    x: &'a [T],
+    turned: &'a [T],
+}
 
-    /// From the first pixel to the last, in whole vectors.
+impl<T: Float> Tiles<'_, T> {
     #[inline(always)]
-    fn length(&self) -> usize {
-        let g = self.job.geometry;
-        let pixels = (g.height.output - 1) * self.job.dy_planes.columns + g.width.output;
-        pixels.next_multiple_of(LANES)
-    }
-
-    /// # Safety
-    /// Every read of `xs` and `dys` must be in bounds.
-    #[inline(always)]
-    unsafe fn tile<I: Isa, const OUTPUTS: usize, const PAIRS: usize>(
-        &self,
-        output: usize,
-        pairs: [usize; PAIRS],
-    ) -> [[T; PAIRS]; OUTPUTS] {
-        let channel = self.job.dy_planes.channel_len();
-        let length = self.length();
-        let (x_len, dy_len) = self.sample_lens();
-        let mut sums = [[Lanes::ZERO; PAIRS]; OUTPUTS];
-        for sample in 0..self.samples {
-            let x = unsafe { self.xs.as_ptr().add(sample * x_len) };
-            let dy = unsafe { self.dys.as_ptr().add(sample * dy_len + output * channel) };
-            for pixel in (0..length).step_by(LANES) {
+    fn add_to<I: Isa>(&self, sums: &mut [T]) {
+        let Self { plan, rows, x, turned } = self;
+        let columns = plan.columns();
+        // The bounds of all reads and writes in `tile`.
+        let last = rows.x + (rows.count - 1) * rows.x_row + rows.width;
+        assert!(plan.pairs.iter().all(|pair| pair + last <= x.len()));
+        assert!(rows.count * rows.width <= plan.together() && turned.len() >= plan.turned_len());
+        assert!(sums.len() >= plan.group_len());
+        for pairs in blocks(plan.pairs.len()) {
+            for column in (0..columns).step_by(PANEL) {
+                // SAFETY: the assertions above.
                 unsafe {
-                    let mut xs = [Lanes::ZERO; PAIRS];
-                    for p in 0..PAIRS {
-                        xs[p] = Lanes::load(x.add(pairs[p] + pixel));
-                    }
-                    for o in 0..OUTPUTS {
-                        let d = Lanes::load(dy.add(o * channel + pixel));
-                        for p in 0..PAIRS {
-                            sums[o][p] = d.mul_add::<I>(xs[p], sums[o][p]);
-                        }
+                    if columns - column >= PANEL {
+                        self.block::<I, 2>(pairs.clone(), column, sums);
+                    } else {
+                        self.block::<I, 1>(pairs.clone(), column, sums);
                     }
                 }
             }
         }
-        let mut totals = [[T::ZERO; PAIRS]; OUTPUTS];
-        for o in 0..OUTPUTS {
-            for p in 0..PAIRS {
-                totals[o][p] = sums[o][p].sum();
+    }
+
+    #[inline(always)]
+    unsafe fn block<I: Isa, const VECTORS: usize>(&self, pairs: Range<usize>, column: usize, sums: &mut [T]) {
+        unsafe {
+            match pairs.len() {
+                1 => self.tile::<I, 1, VECTORS>(pairs.start, column, sums),
+                2 => self.tile::<I, 2, VECTORS>(pairs.start, column, sums),
+                3 => self.tile::<I, 3, VECTORS>(pairs.start, column, sums),
+                4 => self.tile::<I, 4, VECTORS>(pairs.start, column, sums),
+                5 => self.tile::<I, 5, VECTORS>(pairs.start, column, sums),
+                _ => self.tile::<I, 6, VECTORS>(pairs.start, column, sums),
             }
         }
-        totals
+    }
+
+    /// # Safety
+    /// Every read of `x` and `turned` and every write of `sums` must be in bounds.
+    #[inline(always)]
+    unsafe fn tile<I: Isa, const PAIRS: usize, const VECTORS: usize>(
+        &self,
+        pair: usize,
+        column: usize,
+        sums: &mut [T],
+    ) {
+        let Self { plan, rows, x, turned } = self;
+        let (columns, vector) = (plan.columns(), plan.together() * LANES);
+        let mut tile = [[Lanes::ZERO; VECTORS]; PAIRS];
+        unsafe {
+            let sums = sums.as_mut_ptr().add(pair * columns + column);
+            let mut x = x.as_ptr().add(rows.x);
+            let mut dy = turned.as_ptr().add(column * plan.together());
+            let mut offsets = [0; PAIRS];
+            for p in 0..PAIRS {
+                offsets[p] = *plan.pairs.get_unchecked(pair + p);
+                for v in 0..VECTORS {
+                    tile[p][v] = Lanes::load(sums.add(p * columns + v * LANES));
+                }
+            }
+            for _ in 0..rows.count {
+                for pixel in 0..rows.width {
+                    let mut right = [Lanes::ZERO; VECTORS];
+                    for v in 0..VECTORS {
+                        right[v] = Lanes::load(dy.add(v * vector));
+                    }
+                    for p in 0..PAIRS {
+                        let left = Lanes::splat(*x.add(offsets[p] + pixel));
+                        for v in 0..VECTORS {
+                            tile[p][v] = right[v].mul_add::<I>(left, tile[p][v]);
+                        }
+                    }
+                    dy = dy.add(LANES);
+                }
+                x = x.add(rows.x_row);
+            }
+            for p in 0..PAIRS {
+                for v in 0..VECTORS {
+                    tile[p][v].store(sums.add(p * columns + v * LANES));
+                }
+            }
+        }
     }
 }
