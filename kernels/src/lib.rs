@@ -37,6 +37,7 @@
 #![warn(missing_docs)]
 
 mod activation;
+mod combine;
 mod conv;
 #[cfg(feature = "cuda")]
 pub mod cuda;

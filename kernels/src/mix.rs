@@ -9,7 +9,7 @@ use crate::tensor::{check_dtypes, check_shape, mismatch, values, with_float};
 #[cfg(feature = "cuda")]
 use candle_core::CudaStorage;
 use candle_core::backend::BackendStorage;
-use candle_core::{CpuStorage, Result, Shape, Tensor, WithDType};
+use candle_core::{CpuStorage, DType, Result, Shape, Tensor, WithDType};
 
 const OP: &str = "mix";
 
@@ -64,11 +64,19 @@ impl Op<3> for Mix {
         dy: &Tensor,
         wanted: [bool; 3],
     ) -> Result<[Option<Tensor>; 3]> {
-        let weight = lambda.reshape(())?;
-        let da = wanted[0].then(|| dy.broadcast_mul(&weight.affine(-1.0, 1.0)?)).transpose()?;
-        let db = wanted[1].then(|| dy.broadcast_mul(&weight)).transpose()?;
-        let dlambda = wanted[2].then(|| (Dot.run([b, dy])? - Dot.run([a, dy])?)?.reshape(lambda.shape()));
-        Ok([da, db, dlambda.transpose()?])
+        #[cfg(feature = "cuda")]
+        if !dy.device().is_cpu() {
+            return gradients_on_cuda([a, b, lambda], dy, wanted);
+        }
+        let weight = lambda.reshape(())?.to_dtype(DType::F64)?.to_scalar()?;
+        let packed = Gradients { lambda: weight }.run([a, b, dy])?;
+        let count = dy.elem_count();
+        let part =
+            |i: usize, shape: &Shape| packed.narrow(0, i * count, shape.elem_count())?.reshape(shape);
+        let da = wanted[0].then(|| part(0, a.shape())).transpose()?;
+        let db = wanted[1].then(|| part(1, b.shape())).transpose()?;
+        let dlambda = wanted[2].then(|| part(2, lambda.shape())).transpose()?;
+        Ok([da, db, dlambda])
     }
 }
 
@@ -91,41 +99,86 @@ impl<T: Float> Kernel for Blend<'_, T> {
     }
 }
 
+/// (a, b, dy) -> da, db and dlambda, one behind the other.
+struct Gradients {
+    lambda: f64,
+}
+
+impl Compute<3> for Gradients {
+    fn name(&self) -> &'static str {
+        "mix-gradient"
+    }
+
+    fn cpu(&self, [a, b, dy]: [Argument<CpuStorage>; 3]) -> Result<(CpuStorage, Shape)> {
+        with_float!(OP, a.0.dtype(), T => {
+            let (a, b, dy) = (values::<T>(OP, a)?, values::<T>(OP, b)?, values::<T>(OP, dy)?);
+            let (count, lambda) = (dy.len(), T::of(self.lambda));
+            let packed = parallel::build(2 * count + 1, |packed| {
+                let (da, rest) = packed.split_at_mut(count);
+                let (db, dlambda) = rest.split_at_mut(count);
+                let sums = parallel::map_pairs(da, db, CHUNK, |i, da, db| {
+                    let part = i * CHUNK..i * CHUNK + da.len();
+                    let (a, b, dy) = (&a[part.clone()], &b[part.clone()], &dy[part]);
+                    dispatch(Share { a, b, dy, lambda, da, db })
+                });
+                dlambda[0] = T::of(sums.iter().sum());
+            });
+            Ok((T::to_cpu_storage_owned(packed), Shape::from(2 * count + 1)))
+        })
+    }
+}
+
+struct Share<'a, T> {
+    a: &'a [T],
+    b: &'a [T],
+    dy: &'a [T],
+    lambda: T,
+    da: &'a mut [T],
+    db: &'a mut [T],
+}
+
+impl<T: Float> Kernel for Share<'_, T> {
+    type Output = f64;
+
+    /// Returns its part of the sum of `(b - a) dy`.
+    #[inline(always)]
+    fn run<I: Isa>(self) -> f64 {
+        let rest = T::ONE - self.lambda;
+        for ((da, db), &dy) in self.da.iter_mut().zip(self.db).zip(self.dy) {
+            (*da, *db) = (rest * dy, self.lambda * dy);
+        }
+        sums([self.a, self.b, self.dy], |[a, b, dy]| [b.sub(a).mul(dy)])[0]
+    }
+}
+
+#[cfg(feature = "cuda")]
+fn gradients_on_cuda(
+    [a, b, lambda]: [&Tensor; 3],
+    dy: &Tensor,
+    wanted: [bool; 3],
+) -> Result<[Option<Tensor>; 3]> {
+    let weight = lambda.reshape(())?;
+    let da = wanted[0].then(|| dy.broadcast_mul(&weight.affine(-1.0, 1.0)?)).transpose()?;
+    let db = wanted[1].then(|| dy.broadcast_mul(&weight)).transpose()?;
+    let dlambda = wanted[2].then(|| (Dot.run([b, dy])? - Dot.run([a, dy])?)?.reshape(lambda.shape()));
+    Ok([da, db, dlambda.transpose()?])
+}
+
 /// The sum of the products of two tensors of one shape.
+#[cfg(feature = "cuda")]
 struct Dot;
 
+#[cfg(feature = "cuda")]
 impl Compute<2> for Dot {
     fn name(&self) -> &'static str {
         "dot"
     }
 
-    fn cpu(&self, [a, b]: [Argument<CpuStorage>; 2]) -> Result<(CpuStorage, Shape)> {
-        with_float!(OP, a.0.dtype(), T => {
-            let (a, b) = (values::<T>(OP, a)?, values::<T>(OP, b)?);
-            let parts = parallel::map(a.len().div_ceil(CHUNK), |i| {
-                let part = i * CHUNK..a.len().min((i + 1) * CHUNK);
-                dispatch(DotPart { a: &a[part.clone()], b: &b[part] })
-            });
-            Ok((T::to_cpu_storage_owned(vec![T::from_f64(parts.iter().sum())]), Shape::from(())))
-        })
+    fn cpu(&self, _: [Argument<CpuStorage>; 2]) -> Result<(CpuStorage, Shape)> {
+        Err(mismatch(OP, "tensors on a GPU", "tensors on the CPU"))
     }
 
-    #[cfg(feature = "cuda")]
     fn cuda(&self, [a, b]: [Argument<CudaStorage>; 2]) -> Result<(CudaStorage, Shape)> {
         Ok((crate::cuda::dot(OP, a, b)?, Shape::from(())))
-    }
-}
-
-struct DotPart<'a, T> {
-    a: &'a [T],
-    b: &'a [T],
-}
-
-impl<T: Float> Kernel for DotPart<'_, T> {
-    type Output = f64;
-
-    #[inline(always)]
-    fn run<I: Isa>(self) -> f64 {
-        sums([self.a, self.b], |[a, b]| [a.zip(b, |a, b| a * b)])[0]
     }
 }

@@ -21,7 +21,7 @@ pub(crate) mod sealed {
         fn apply<const N: usize, O: Track<N>>(inputs: [&Self; N], op: O) -> Result<Self>;
         fn contiguous(&self) -> Result<Self>;
         fn add(&self, other: &Self) -> Result<Self>;
-        fn concat(parts: &[&Self], dim: usize) -> Result<Self>;
+        fn concat(parts: &[&Self]) -> Result<Self>;
         fn reshape(&self, shape: &[usize]) -> Result<Self>;
         fn transpose(&self) -> Result<Self>;
         fn scale(&self, factor: f64) -> Result<Self>;
@@ -48,8 +48,8 @@ impl sealed::Apply for Tensor {
         self + other
     }
 
-    fn concat(parts: &[&Self], dim: usize) -> Result<Self> {
-        Tensor::cat(parts, dim)
+    fn concat(parts: &[&Self]) -> Result<Self> {
+        Tensor::cat(parts, 1)
     }
 
     fn reshape(&self, shape: &[usize]) -> Result<Self> {
@@ -82,7 +82,7 @@ pub fn add<V: Operand>(a: &V, b: &V) -> Result<V> {
 /// # Errors
 /// If there are none, or they differ in anything but the channels.
 pub fn concat<V: Operand>(parts: &[&V]) -> Result<V> {
-    V::concat(parts, 1)
+    V::concat(parts)
 }
 
 /// `[batch, ...]` as `[batch, features]`.

@@ -27,18 +27,17 @@ pub(crate) fn for_each_chunk<T: Send>(values: &mut [T], size: usize, job: impl F
     }
 }
 
-/// `job(i, a, b)` for every pair of chunks of `size` values of two slices of one length.
-pub(crate) fn for_each_pair<T: Send>(
+/// `job(i, a, b)` for every pair of chunks of `size` values of two slices of one length, results in order.
+pub(crate) fn map_pairs<T: Send, R: Send>(
     a: &mut [T],
     b: &mut [T],
     size: usize,
-    job: impl Fn(usize, &mut [T], &mut [T]) + Sync,
-) {
-    let chunks = a.len().div_ceil(size);
-    if sequential(chunks) {
-        a.chunks_mut(size).zip(b.chunks_mut(size)).enumerate().for_each(|(i, (a, b))| job(i, a, b));
-    } else {
-        a.par_chunks_mut(size).zip(b.par_chunks_mut(size)).enumerate().for_each(|(i, (a, b))| job(i, a, b));
+    job: impl Fn(usize, &mut [T], &mut [T]) -> R + Sync,
+) -> Vec<R> {
+    let job = |(i, (a, b)): (usize, (&mut [T], &mut [T]))| job(i, a, b);
+    match sequential(a.len().div_ceil(size)) {
+        true => a.chunks_mut(size).zip(b.chunks_mut(size)).enumerate().map(job).collect(),
+        false => a.par_chunks_mut(size).zip(b.par_chunks_mut(size)).enumerate().map(job).collect(),
     }
 }
 

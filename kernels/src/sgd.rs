@@ -130,7 +130,7 @@ impl Step {
             .contiguous_offsets()
             .ok_or_else(|| mismatch(OP, "a contiguous parameter", format!("{layout:?}")))?;
         let (values, velocities) = pair[start..end].split_at_mut(gradient.len());
-        parallel::for_each_pair(values, velocities, CHUNK, |i, value, velocity| {
+        parallel::map_pairs(values, velocities, CHUNK, |i, value, velocity| {
             let gradient = &gradient[i * CHUNK..][..value.len()];
             dispatch(Chunk { cfg: &self.0, value, velocity, gradient });
         });

@@ -4,8 +4,10 @@
 //! operations of this crate that is a large part of a training step, so a [`Tape`] moves the first gradient
 //! in and adds only where a value is read twice. A step gives up its saved tensors as soon as it is done.
 
-use crate::op::Track;
+use crate::combine::{Add, channels, join};
+use crate::op::{Run, Track};
 use crate::operand::sealed::Apply;
+use crate::tensor::{check_dtypes, check_shape};
 use candle_core::{Error, Result, Tensor};
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -95,7 +97,7 @@ impl Tape {
             for (slot, gradient) in backward(&dy)? {
                 gradients[slot] = Some(match gradients[slot].take() {
                     None => gradient,
-                    Some(sum) => (sum + gradient)?,
+                    Some(sum) => Add.run([&sum.contiguous()?, &gradient.contiguous()?])?,
                 });
             }
         }
@@ -167,19 +169,20 @@ impl Apply for Value {
     }
 
     fn add(&self, other: &Self) -> Result<Self> {
-        let sum = (&self.tensor + &other.tensor)?;
-        Ok(Self::record(sum, &[self, other], |dy, _| Ok(vec![Some(dy.clone()), Some(dy.clone())])))
+        check_dtypes("add", &[("a", &self.tensor), ("b", &other.tensor)])?;
+        check_shape("add", "b", &other.tensor, self.tensor.dims())?;
+        Self::apply([&self.contiguous()?, &other.contiguous()?], Add)
     }
 
-    fn concat(parts: &[&Self], dim: usize) -> Result<Self> {
-        let tensors: Vec<_> = parts.iter().map(|part| &part.tensor).collect();
-        let joined = Tensor::cat(&tensors, dim)?;
-        let sizes = tensors.iter().map(|t| t.dim(dim)).collect::<Result<Vec<_>>>()?;
+    fn concat(parts: &[&Self]) -> Result<Self> {
+        let tensors = parts.iter().map(|part| part.tensor.contiguous()).collect::<Result<Vec<_>>>()?;
+        let joined = join(&tensors.iter().collect::<Vec<_>>())?;
+        let sizes = tensors.iter().map(|t| t.dim(1)).collect::<Result<Vec<_>>>()?;
         Ok(Self::record(joined, parts, move |dy, slots| {
-            let mut start = 0;
+            let (dy, mut start) = (dy.contiguous()?, 0);
             let part = |(&size, slot): (&usize, &Option<usize>)| {
                 start += size;
-                slot.map(|_| dy.narrow(dim, start - size, size)?.contiguous()).transpose()
+                slot.map(|_| channels(&dy, start - size, size)).transpose()
             };
             sizes.iter().zip(slots).map(part).collect()
         }))

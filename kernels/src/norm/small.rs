@@ -12,7 +12,7 @@ use crate::simd::{Float, Isa, Kernel};
 use std::ops::Range;
 
 /// Planes smaller than this are worked on by position.
-pub(super) const PIXELS: usize = 64;
+pub(super) const PIXELS: usize = 128;
 /// Values of a job at least, as far as there are so many.
 const JOB_VALUES: usize = 1 << 14;
 /// Positions of a job at least, for whole vectors.
