@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use candle_convnet::{Conv2dConfig, Operand, Tape, Value, batch_norm_train, conv2d};
+use candle_convnet::{Conv2dConfig, Epilogue, Operand, Tape, Value, batch_norm_train, conv2d};
 use candle_core::Tensor;
 
 use crate::Result;
@@ -115,7 +115,7 @@ pub fn prepare_norm(input: [usize; 4], pass: Pass) -> Result<Run> {
 }
 
 fn norm_relu<V: Operand>(image: &V, gamma: &V, beta: &V) -> Result<V> {
-    Ok(batch_norm_train(image, gamma, beta, EPS, true)?.output)
+    Ok(batch_norm_train(image, gamma, beta, EPS, Epilogue::Relu)?.output)
 }
 
 /// The backward pass alone. A tape serves once, so the forward pass is done again each time, and not timed.

@@ -75,7 +75,7 @@ impl Bench {
             self.tensor(&[channels], 1.0)?,
             self.tensor(&[channels], 0.1)?,
         ];
-        let layer = |v: &[Value]| Ok(batch_norm_train(&v[0], &v[1], &v[2], 1e-5, true)?.output);
+        let layer = |v: &[Value]| Ok(batch_norm_train(&v[0], &v[1], &v[2], 1e-5, Epilogue::Relu)?.output);
         self.layer(&name, arguments, Box::new(layer))
     }
 
@@ -130,7 +130,7 @@ fn loss(images: &Tensor, targets: &Tensor, values: &[Value]) -> Result<Value> {
     let mut x = Value::from(images.clone());
     for (block, v) in values.chunks_exact(3).take(5).enumerate() {
         x = conv2d(&x, &v[0], None, &same)?;
-        x = batch_norm_train(&x, &v[1], &v[2], 1e-5, true)?.output;
+        x = batch_norm_train(&x, &v[1], &v[2], 1e-5, Epilogue::Relu)?.output;
         if block == 1 || block == 3 {
             x = max_pool2d(&x, &HALVE)?;
         }

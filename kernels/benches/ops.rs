@@ -49,7 +49,9 @@ fn norm(name: &'static str, x: [usize; 3]) -> Case {
     Case {
         name,
         variables: vec![var(&[BATCH, channels, h, w], 1.0), var(&[channels], 1.0), var(&[channels], 0.1)],
-        layer: Box::new(|v| Ok(batch_norm_train::<Tensor>(&v[0], &v[1], &v[2], 1e-5, true)?.output)),
+        layer: Box::new(
+            |v| Ok(batch_norm_train::<Tensor>(&v[0], &v[1], &v[2], 1e-5, Epilogue::Relu)?.output),
+        ),
     }
 }
 
@@ -118,7 +120,7 @@ impl Network {
         let mut x = images.clone();
         for (i, [weight, gamma, beta]) in self.layers.iter().enumerate() {
             let y = conv2d(&x, weight, None, &same)?;
-            x = batch_norm_train(&y, gamma, beta, 1e-5, true)?.output;
+            x = batch_norm_train(&y, gamma, beta, 1e-5, Epilogue::Relu)?.output;
             if i == 1 || i == 3 {
                 x = halve(&x)?;
             }

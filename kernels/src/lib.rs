@@ -16,7 +16,7 @@
 //!   they may differ in the last bits between processors with and without AVX2.
 //!
 //! ```
-//! use candle_convnet::{Conv2dConfig, Pool2dConfig, batch_norm_train, conv2d, max_pool2d};
+//! use candle_convnet::{Conv2dConfig, Epilogue, Pool2dConfig, batch_norm_train, conv2d, max_pool2d};
 //! use candle_core::{DType, Device, Tensor, Var};
 //!
 //! let images = Tensor::ones((8, 3, 32, 32), DType::F32, &Device::Cpu)?;
@@ -26,7 +26,7 @@
 //!
 //! let same = Conv2dConfig { padding: (1, 1), ..Default::default() };
 //! let x = conv2d(&images, &weight, None, &same)?;
-//! let x = batch_norm_train(&x, &gamma, &beta, 1e-5, true)?.output;
+//! let x = batch_norm_train(&x, &gamma, &beta, 1e-5, Epilogue::Relu)?.output;
 //! let halve = Pool2dConfig { kernel: (2, 2), stride: (2, 2), padding: (0, 0) };
 //! let x = max_pool2d(&x, &halve)?;
 //! assert_eq!(x.dims(), [8, 16, 16, 16]);
@@ -60,7 +60,7 @@ pub use conv::{Conv2dConfig, ConvAlgorithm, conv2d};
 pub use linear::linear;
 pub use loss::cross_entropy;
 pub use mix::mix;
-pub use norm::{BatchNormOutput, batch_norm_eval, batch_norm_train};
+pub use norm::{BatchNormOutput, Epilogue, batch_norm_eval, batch_norm_train};
 pub use operand::{Operand, add, concat, flatten, scale};
 pub use pool::{Pool2dConfig, avg_pool2d, global_avg_pool2d, max_pool2d};
 pub use sgd::{Parameter, SgdConfig};

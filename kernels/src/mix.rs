@@ -71,8 +71,7 @@ impl Op<3> for Mix {
         let weight = lambda.reshape(())?.to_dtype(DType::F64)?.to_scalar()?;
         let packed = Gradients { lambda: weight }.run([a, b, dy])?;
         let count = dy.elem_count();
-        let part =
-            |i: usize, shape: &Shape| packed.narrow(0, i * count, shape.elem_count())?.reshape(shape);
+        let part = |i: usize, shape: &Shape| packed.narrow(0, i * count, shape.elem_count())?.reshape(shape);
         let da = wanted[0].then(|| part(0, a.shape())).transpose()?;
         let db = wanted[1].then(|| part(1, b.shape())).transpose()?;
         let dlambda = wanted[2].then(|| part(2, lambda.shape())).transpose()?;

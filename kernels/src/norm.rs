@@ -4,11 +4,13 @@
 //! while they are still in the cache. Small planes are worked on several channels at a time.
 
 mod channel;
+mod halved;
 mod small;
 
 use crate::op::{Argument, Compute, Op, Run};
 use crate::operand::Operand;
 use crate::parallel::{self, Shared};
+use crate::pool::{Pool2dConfig, max_pool2d};
 use crate::simd::{Float, dispatch};
 use crate::tensor::{check_dtypes, check_shape, mismatch, values, with_float};
 #[cfg(feature = "cuda")]
@@ -16,13 +18,27 @@ use candle_core::CudaStorage;
 use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, DType, Device, Result, Shape, Tensor, WithDType};
 use channel::{Channel, ChannelGradient, ChannelMoments, Normalise, Place};
+use halved::{Halves, HalvesGradient, NormaliseHalves};
 use small::{Block, BlockGradient, BlockMoments, NormaliseBlock};
 use std::sync::{Arc, OnceLock};
+
+/// What follows a batch normalisation in the same pass over memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Epilogue {
+    /// Nothing.
+    #[default]
+    None,
+    /// [`relu`](crate::relu).
+    Relu,
+    /// [`relu`](crate::relu) and [`max_pool2d`] with windows of 2x2 and stride 2; the input must be an image,
+    /// `[batch, channels, height, width]`.
+    ReluMaxPool,
+}
 
 /// What [`batch_norm_train`] computes.
 #[derive(Debug, Clone)]
 pub struct BatchNormOutput<V = Tensor> {
-    /// The normalised values, in the shape of the input. Gradients flow through it.
+    /// The normalised values, in the shape of the input unless they were pooled. Gradients flow through it.
     pub output: V,
     /// `[channels]`, the batch's mean, detached.
     pub mean: Tensor,
@@ -32,7 +48,7 @@ pub struct BatchNormOutput<V = Tensor> {
 }
 
 /// Normalises each channel of `x` `[batch, channels, ...]` by the mean and variance of this batch:
-/// `gamma * (x - mean) / sqrt(variance + eps) + beta`, then ReLU if `relu` is set.
+/// `gamma * (x - mean) / sqrt(variance + eps) + beta`, then what the epilogue says.
 ///
 /// `gamma` and `beta` have shape `[channels]`. The gradient of `x` includes its part in the mean and the
 /// variance. A channel with a single value has variance 0 and becomes `beta`. Running averages are the
@@ -45,12 +61,17 @@ pub fn batch_norm_train<V: Operand>(
     gamma: &V,
     beta: &V,
     eps: f64,
-    relu: bool,
+    epilogue: Epilogue,
 ) -> Result<BatchNormOutput<V>> {
     let op = "batch_norm_train";
     check(op, x.tensor(), gamma.tensor(), beta.tensor(), eps)?;
+    if splits(x.tensor(), epilogue) {
+        let mut whole = batch_norm_train(x, gamma, beta, eps, Epilogue::Relu)?;
+        whole.output = max_pool2d(&whole.output, &HALVE)?;
+        return Ok(whole);
+    }
     let saved = Arc::new(OnceLock::new());
-    let norm = BatchNorm { op, eps, relu, given: None, saved: saved.clone() };
+    let norm = BatchNorm { op, eps, epilogue, given: None, saved: saved.clone() };
     let output = V::apply([&x.contiguous()?, &gamma.contiguous()?, &beta.contiguous()?], norm)?;
     let saved: &Saved = saved.get().ok_or_else(|| mismatch(op, "a forward pass", "none"))?;
     let [mean, variance] = saved.moments(x.tensor().dtype())?;
@@ -71,16 +92,27 @@ pub fn batch_norm_eval<V: Operand>(
     mean: &Tensor,
     variance: &Tensor,
     eps: f64,
-    relu: bool,
+    epilogue: Epilogue,
 ) -> Result<V> {
     let op = "batch_norm_eval";
     let channels = check(op, x.tensor(), gamma.tensor(), beta.tensor(), eps)?;
     check_dtypes(op, &[("x", x.tensor()), ("mean", mean), ("variance", variance)])?;
     check_shape(op, "mean", mean, &[channels])?;
     check_shape(op, "variance", variance, &[channels])?;
+    if splits(x.tensor(), epilogue) {
+        let whole = batch_norm_eval(x, gamma, beta, mean, variance, eps, Epilogue::Relu)?;
+        return max_pool2d(&whole, &HALVE);
+    }
     let given = Some([mean.contiguous()?, variance.contiguous()?]);
-    let norm = BatchNorm { op, eps, relu, given, saved: Arc::default() };
+    let norm = BatchNorm { op, eps, epilogue, given, saved: Arc::default() };
     V::apply([&x.contiguous()?, &gamma.contiguous()?, &beta.contiguous()?], norm)
+}
+
+const HALVE: Pool2dConfig = Pool2dConfig { kernel: (2, 2), stride: (2, 2), padding: (0, 0) };
+
+/// Whether normalisation and pooling are better done one after the other.
+fn splits(x: &Tensor, epilogue: Epilogue) -> bool {
+    epilogue == Epilogue::ReluMaxPool && !(x.device().is_cpu() && Halves::fit(x.dims()) && !small(x.dims()))
 }
 
 /// The number of channels.
@@ -104,7 +136,7 @@ fn check(op: &str, x: &Tensor, gamma: &Tensor, beta: &Tensor, eps: f64) -> Resul
 struct BatchNorm {
     op: &'static str,
     eps: f64,
-    relu: bool,
+    epilogue: Epilogue,
     /// Mean and variance, if they are not to be the batch's own.
     given: Option<[Tensor; 2]>,
     /// The channels, filled in by the forward pass for the backward pass and the caller.
@@ -151,6 +183,7 @@ impl BatchNorm {
         let y = Shared::new(y);
         let channel =
             |c: usize, moments| Channel::new(moments, self.eps, gamma[c].to_f64(), beta[c].to_f64());
+        let relu = self.epilogue != Epilogue::None;
         if small(dims) {
             let blocks = Block::all(dims);
             let parts = parallel::map(blocks.len(), |i| {
@@ -160,7 +193,7 @@ impl BatchNorm {
                     None => dispatch(BlockMoments { x, block }),
                 };
                 let channels: Vec<_> = block.own.clone().zip(moments).map(|(c, m)| channel(c, m)).collect();
-                dispatch(NormaliseBlock { x, y: &y, block, channels: &channels, relu: self.relu });
+                dispatch(NormaliseBlock { x, y: &y, block, channels: &channels, relu });
                 channels
             });
             return parts.concat();
@@ -172,7 +205,13 @@ impl BatchNorm {
                 None => dispatch(ChannelMoments { x, place }),
             };
             let channel = channel(c, moments);
-            dispatch(Normalise { x, y: &y, place, affine: channel.affine::<T>(), relu: self.relu });
+            let affine = channel.affine::<T>();
+            if self.epilogue == Epilogue::ReluMaxPool {
+                let (halves, to) = (Halves::of(dims), Place::of(&Halves::output(dims), c));
+                dispatch(NormaliseHalves { x, y: &y, halves, from: place, to, affine });
+            } else {
+                dispatch(Normalise { x, y: &y, place, affine, relu });
+            }
             channel
         })
     }
@@ -189,24 +228,28 @@ impl Compute<3> for BatchNorm {
     }
 
     fn cpu(&self, [x, gamma, beta]: [Argument<CpuStorage>; 3]) -> Result<(CpuStorage, Shape)> {
-        let shape = x.1.shape();
+        let (shape, x_dims) = (x.1.shape(), x.1.dims());
         with_float!(self.op, x.0.dtype(), T => {
             let x = values::<T>(self.op, x)?;
             let (gamma, beta) = (values::<T>(self.op, gamma)?, values::<T>(self.op, beta)?);
             let given = self.given.as_ref().map(host_numbers).transpose()?;
             let mut channels = Vec::new();
-            let y = parallel::build(x.len(), |y| {
-                channels = self.forward(shape.dims(), x, (gamma, beta), given.as_deref(), y);
+            let shape = match self.epilogue {
+                Epilogue::ReluMaxPool => Shape::from(Halves::output(shape.dims()).to_vec()),
+                _ => shape.clone(),
+            };
+            let y = parallel::build(shape.elem_count(), |y| {
+                channels = self.forward(x_dims, x, (gamma, beta), given.as_deref(), y);
             });
             // Set once: an op is applied once.
             let _ = self.saved.set(Saved::Host(channels));
-            Ok((T::to_cpu_storage_owned(y), shape.clone()))
+            Ok((T::to_cpu_storage_owned(y), shape))
         })
     }
 
     #[cfg(feature = "cuda")]
     fn cuda(&self, [x, gamma, beta]: [Argument<CudaStorage>; 3]) -> Result<(CudaStorage, Shape)> {
-        let how = (self.eps, self.relu);
+        let how = (self.eps, self.epilogue != Epilogue::None);
         let (y, channels, moments) = match &self.given {
             None => {
                 let (y, channels, moments) = crate::cuda::norm_train(self.op, x, gamma, beta, how)?;
@@ -240,7 +283,7 @@ impl Op<3> for BatchNorm {
         let backward = BatchNormGradient {
             op: self.op,
             saved: self.saved.clone(),
-            relu: self.relu,
+            epilogue: self.epilogue,
             batch_statistics: self.given.is_none(),
         };
         let packed = backward.run([x, dy])?;
@@ -258,7 +301,7 @@ impl Op<3> for BatchNorm {
 struct BatchNormGradient {
     op: &'static str,
     saved: Arc<OnceLock<Saved>>,
-    relu: bool,
+    epilogue: Epilogue,
     /// Mean and variance depend on `x`.
     batch_statistics: bool,
 }
@@ -272,7 +315,8 @@ impl BatchNormGradient {
         (x, dy): (&[T], &[T]),
         dx: &mut [T],
     ) -> Vec<(f64, f64)> {
-        let Self { relu, batch_statistics, .. } = *self;
+        let Self { epilogue, batch_statistics, .. } = *self;
+        let relu = epilogue != Epilogue::None;
         let dx = &Shared::new(dx);
         if small(dims) {
             let blocks = Block::all(dims);
@@ -284,6 +328,19 @@ impl BatchNormGradient {
         }
         parallel::map(channels.len(), |c| {
             let (place, channel) = (Place::of(dims, c), &channels[c]);
+            if epilogue == Epilogue::ReluMaxPool {
+                let (halves, dy_place) = (Halves::of(dims), Place::of(&Halves::output(dims), c));
+                return dispatch(HalvesGradient {
+                    x,
+                    dy,
+                    dx,
+                    halves,
+                    place,
+                    dy_place,
+                    channel,
+                    batch_statistics,
+                });
+            }
             dispatch(ChannelGradient { x, dy, dx, place, channel, relu, batch_statistics })
         })
     }
@@ -320,8 +377,13 @@ impl Compute<2> for BatchNormGradient {
             return Err(mismatch(self.op, "a forward pass before the backward pass", "none"));
         };
         let length = x.1.shape().elem_count() + 2 * x.1.dims()[1];
-        let packed =
-            crate::cuda::norm_gradient(self.op, x, dy, channels, (self.relu, self.batch_statistics))?;
+        let packed = crate::cuda::norm_gradient(
+            self.op,
+            x,
+            dy,
+            channels,
+            (self.epilogue != Epilogue::None, self.batch_statistics),
+        )?;
         Ok((packed, Shape::from(length)))
     }
 }

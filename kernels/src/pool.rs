@@ -1,6 +1,7 @@
 //! Pooling: maximum, average, and the average of whole channels.
 
 mod average;
+mod halves;
 mod max;
 mod rows;
 
@@ -14,6 +15,7 @@ use average::{average, average_gradient};
 use candle_core::CudaStorage;
 use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, Result, Shape, Tensor, WithDType};
+pub(crate) use halves::{HALF, Pixels, eights, maximum, route};
 use std::ops::Range;
 
 /// How a pooling window walks over its input. Pairs are (height, width).
@@ -233,7 +235,7 @@ impl<T: Float> Kernel for Forward<'_, T> {
         let planes = self.x.chunks_exact(self.windows.input_len());
         for (x, y) in planes.zip(self.y.chunks_exact_mut(self.windows.output_len())) {
             match self.mode {
-                Mode::Max if self.windows.halves() => max::halves(self.windows, x, y),
+                Mode::Max if self.windows.halves() => max::halves::<I, T>(self.windows, x, y),
                 Mode::Max => max::any(self.windows, x, line, y),
                 Mode::Average => average(self.windows, x, line, y),
             }

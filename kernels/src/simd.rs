@@ -374,6 +374,16 @@ impl<T: Float> Lanes<T> {
         Self(values)
     }
 
+    #[inline(always)]
+    pub(crate) fn to_array(self) -> [T; LANES] {
+        self.0
+    }
+
+    #[inline(always)]
+    pub(crate) fn map(self, f: impl Fn(T) -> T) -> Self {
+        self.zip(self, |a, _| f(a))
+    }
+
     /// The first `count` lanes, the others zero.
     #[inline(always)]
     pub(crate) fn keep(self, count: usize) -> Self {
@@ -449,8 +459,8 @@ impl<T: Float> Lanes<T> {
 mod tests {
     use super::InstructionSet;
     use crate::{
-        Conv2dConfig, ConvAlgorithm, Pool2dConfig, avg_pool2d, batch_norm_train, conv2d, global_avg_pool2d,
-        linear, max_pool2d,
+        Conv2dConfig, ConvAlgorithm, Epilogue, Pool2dConfig, avg_pool2d, batch_norm_train, conv2d,
+        global_avg_pool2d, linear, max_pool2d,
     };
     use candle_core::{Device, Result, Tensor, Var};
     use std::cell::Cell;
@@ -485,9 +495,9 @@ mod tests {
         let halve = Pool2dConfig { kernel: (2, 2), stride: (2, 2), padding: (0, 0) };
         let x = conv2d(&tensor(&[4, 3, 17, 21])?, &v[0], None, &cfg)?;
         let x = conv2d(&x, &v[1], Some(&v[3]), &Conv2dConfig { groups: 7, ..cfg })?;
-        let x = batch_norm_train(&x, &v[2], &v[3], 1e-5, true)?.output;
+        let x = batch_norm_train(&x, &v[2], &v[3], 1e-5, Epilogue::Relu)?.output;
         let x = max_pool2d(&avg_pool2d(&x, &window)?, &halve)?;
-        let x = batch_norm_train(&x, &v[2], &v[3], 1e-5, false)?.output;
+        let x = batch_norm_train(&x, &v[2], &v[3], 1e-5, Epilogue::None)?.output;
         let y = linear(&global_avg_pool2d(&x)?.flatten_from(1)?, &v[4], None)?;
         let gradients = y.sqr()?.sum_all()?.backward()?;
         let gradients = v.iter().map(|v| gradients.get(v).expect("a gradient of every variable").clone());

@@ -60,15 +60,16 @@ fn pooling() {
 #[test]
 fn batch_norm() {
     let (x, two, three) = (zeros(&[2, 3, 4, 4]), zeros(&[2]), zeros(&[3]));
-    let train =
-        |gamma: &Tensor, beta: &Tensor, eps| batch_norm_train(&x, gamma, beta, eps, true).map(|o| o.output);
+    let train = |gamma: &Tensor, beta: &Tensor, eps| {
+        batch_norm_train(&x, gamma, beta, eps, Epilogue::Relu).map(|o| o.output)
+    };
     fails(train(&two, &three, 1e-5), &["batch_norm_train", "gamma of shape [3]", "[2]"]);
     fails(train(&three, &two, 1e-5), &["batch_norm_train", "beta of shape [3]", "[2]"]);
     fails(train(&three, &three, -1.0), &["batch_norm_train", "eps of at least 0", "-1"]);
-    let eval = |mean, variance| batch_norm_eval(&x, &three, &three, mean, variance, 1e-5, false);
+    let eval = |mean, variance| batch_norm_eval(&x, &three, &three, mean, variance, 1e-5, Epilogue::None);
     fails(eval(&two, &three), &["batch_norm_eval", "mean of shape [3]", "[2]"]);
     fails(eval(&three, &two), &["batch_norm_eval", "variance of shape [3]", "[2]"]);
-    let empty = batch_norm_train(&zeros(&[0, 3, 4, 4]), &three, &three, 1e-5, false);
+    let empty = batch_norm_train(&zeros(&[0, 3, 4, 4]), &three, &three, 1e-5, Epilogue::None);
     fails(empty.map(|o| o.output), &["batch_norm_train", "no size zero"]);
 }
 

@@ -167,16 +167,30 @@ proptest! {
     #[test]
     fn of_batch_norm(
         (batch, channels, h, w) in (1..=4usize, 1..=3usize, 1..=6usize, 2..=7usize),
-        relu in any::<bool>(),
+        epilogue in prop::sample::select(vec![Epilogue::None, Epilogue::Relu]),
         seed in any::<u64>(),
     ) {
         let mut random = Numbers(seed);
         let x = random.distinct(&[batch, channels, h, w]);
         let (gamma, beta) = (random.tensor(&[channels]), random.tensor(&[channels]));
         let arguments = [x, gamma, beta];
-        check_gradients(&arguments, |a| Ok(batch_norm_train(&a[0], &a[1], &a[2], 1e-2, relu)?.output));
+        check_gradients(&arguments, |a| Ok(batch_norm_train(&a[0], &a[1], &a[2], 1e-2, epilogue)?.output));
         let (mean, variance) = (random.tensor(&[channels]), random.tensor(&[channels]).sqr().unwrap());
-        check_gradients(&arguments, |a| batch_norm_eval(&a[0], &a[1], &a[2], &mean, &variance, 1e-3, relu));
+        check_gradients(&arguments, |a| batch_norm_eval(&a[0], &a[1], &a[2], &mean, &variance, 1e-3, epilogue));
+    }
+
+    #[test]
+    fn of_batch_norm_with_max_pooling(
+        (batch, channels, h, w) in (1..=2usize, 1..=2usize, 2..=19usize, 6..=35usize),
+        seed in any::<u64>(),
+    ) {
+        let mut random = Numbers(seed);
+        let x = random.distinct(&[batch, channels, h, w]);
+        let arguments = [x, random.tensor(&[channels]), random.tensor(&[channels])];
+        let epilogue = Epilogue::ReluMaxPool;
+        check_gradients(&arguments, |a| Ok(batch_norm_train(&a[0], &a[1], &a[2], 1e-2, epilogue)?.output));
+        let (mean, variance) = (random.tensor(&[channels]), random.tensor(&[channels]).sqr().unwrap());
+        check_gradients(&arguments, |a| batch_norm_eval(&a[0], &a[1], &a[2], &mean, &variance, 1e-3, epilogue));
     }
 
     #[test]

@@ -90,7 +90,7 @@ proptest! {
         let mut random = Numbers(seed);
         let x = (random.tensor(&[batch, channels, h, w]) + offset).unwrap();
         let arguments = [x, random.tensor(&[channels]), random.tensor(&[channels])];
-        let plain = |a: &[Tensor]| Ok(batch_norm_train(&a[0], &a[1], &a[2], 1e-2, false)?.output);
+        let plain = |a: &[Tensor]| Ok(batch_norm_train(&a[0], &a[1], &a[2], 1e-2, Epilogue::None)?.output);
         check_f32(&arguments, plain);
     }
 
@@ -211,7 +211,7 @@ fn batch_statistics_survive_an_offset() {
         Tensor::ones(2, DType::F32, &Device::Cpu).unwrap(),
         Tensor::zeros(2, DType::F32, &Device::Cpu).unwrap(),
     );
-    let found = batch_norm_train(&x, &gamma, &beta, 1e-5, false).unwrap();
+    let found = batch_norm_train(&x, &gamma, &beta, 1e-5, Epilogue::None).unwrap();
     assert!(distance(&found.mean, &mean) < 1e-7);
     assert!(distance(&found.variance, &variance) < 1e-3);
     assert!(!found.mean.track_op() && !found.variance.track_op());
@@ -227,7 +227,7 @@ fn bits_do_not_depend_on_threads() {
         shapes.iter().map(|s| random.tensor(s).to_dtype(DType::F32).unwrap()).collect();
     let network = |a: &[Tensor]| {
         let x = conv2d(&a[0], &a[1], Some(&a[3]), &SAME)?;
-        let x = batch_norm_train(&x, &a[2], &a[3], 1e-5, true)?.output;
+        let x = batch_norm_train(&x, &a[2], &a[3], 1e-5, Epilogue::Relu)?.output;
         let y = conv2d(&x, &a[4], None, &Conv2dConfig { groups: 8, ..SAME })?;
         let x = relu(&mix(&x, &y, &a[7])?)?;
         let x = avg_pool2d(
@@ -270,6 +270,40 @@ fn bits_of_wide_convolutions_do_not_depend_on_threads() {
     assert!(one == bits(2) && one == bits(3));
 }
 
+/// The same bits as one operation after the other, ties, NaN and infinity included; up to rounding the same
+/// gradients.
+#[test]
+fn batch_norm_with_max_pooling_is_both() -> candle_core::Result<()> {
+    for (case, (h, w)) in [(16, 16), (13, 17), (9, 30), (14, 11), (40, 8)].into_iter().enumerate() {
+        let mut random = Numbers(case as u64);
+        // Few different values: most windows have ties.
+        let mut values = numbers(&(random.tensor(&[3, 2, h, w]) * 3.0)?.round()?);
+        let gamma = Tensor::new(&[1.5f32, -0.5], &Device::Cpu)?;
+        let beta = Tensor::new(&[0.25f32, -0.5], &Device::Cpu)?;
+        for special in [None, Some(f64::NAN), Some(f64::NEG_INFINITY)] {
+            values[w + 3] = special.unwrap_or(values[w + 3]);
+            let x = Tensor::from_vec(values.clone(), (3, 2, h, w), &Device::Cpu)?.to_dtype(DType::F32)?;
+            let arguments = [x, gamma.clone(), beta.clone()];
+            let together =
+                |a: &[Tensor]| Ok(batch_norm_train(&a[0], &a[1], &a[2], 1e-5, Epilogue::ReluMaxPool)?.output);
+            let apart = |a: &[Tensor]| {
+                max_pool2d(&batch_norm_train(&a[0], &a[1], &a[2], 1e-5, Epilogue::Relu)?.output, &HALVE)
+            };
+            let (found, expected) = (together(&arguments)?, apart(&arguments)?);
+            assert_eq!(found.dims(), expected.dims());
+            let bits = |t: &Tensor| -> Vec<u64> { numbers(t).iter().map(|v| v.to_bits()).collect() };
+            assert_eq!(bits(&found), bits(&expected), "{h}x{w}, {special:?}");
+            let pairs = gradients(&arguments, together)?.into_iter().zip(gradients(&arguments, apart)?);
+            for (found, expected) in pairs {
+                let nans = |t: &Tensor| numbers(t).iter().map(|v| v.is_nan()).collect::<Vec<_>>();
+                assert_eq!(nans(&found), nans(&expected), "{h}x{w}, {special:?}");
+                assert!(special.is_some() || distance(&found, &expected) < 1e-6, "{h}x{w}");
+            }
+        }
+    }
+    Ok(())
+}
+
 /// NaN in: NaN out where PyTorch has one, and nowhere else.
 #[test]
 fn nan_passes_through() {
@@ -296,7 +330,7 @@ fn nan_passes_through() {
         Tensor::ones(2, DType::F32, &Device::Cpu).unwrap(),
         Tensor::zeros(2, DType::F32, &Device::Cpu).unwrap(),
     );
-    let y = batch_norm_train(&x, &gamma, &beta, 1e-5, true).unwrap().output;
+    let y = batch_norm_train(&x, &gamma, &beta, 1e-5, Epilogue::Relu).unwrap().output;
     assert!(found(y.narrow(1, 0, 1).unwrap()).iter().all(|v| v.is_nan()));
     assert!(found(y.narrow(1, 1, 1).unwrap()).iter().all(|v| v.is_finite()));
 }

@@ -47,6 +47,7 @@ fn tensor(number: usize, shape: &[usize]) -> Tensor {
 impl Case {
     fn run(&self, a: &[Tensor]) -> Result<Tensor> {
         let s = &self.settings;
+        let epilogue = if s.relu { Epilogue::Relu } else { Epilogue::None };
         let pool = Pool2dConfig { kernel: s.kernel, stride: s.stride, padding: s.padding };
         match self.op.as_str() {
             "conv2d" => {
@@ -61,12 +62,12 @@ impl Case {
             "max_pool2d" => max_pool2d(&a[0], &pool),
             "avg_pool2d" => avg_pool2d(&a[0], &pool),
             "global_avg_pool2d" => global_avg_pool2d(&a[0]),
-            "batch_norm_train" => Ok(batch_norm_train(&a[0], &a[1], &a[2], s.eps, s.relu)?.output),
+            "batch_norm_train" => Ok(batch_norm_train(&a[0], &a[1], &a[2], s.eps, epilogue)?.output),
             "batch_norm_eval" => {
                 let channels = &self.shapes[1];
                 let mean = tensor(5, channels).to_dtype(a[0].dtype())?;
                 let variance = ((tensor(6, channels).abs()? + 0.5)?).to_dtype(a[0].dtype())?;
-                batch_norm_eval(&a[0], &a[1], &a[2], &mean, &variance, s.eps, s.relu)
+                batch_norm_eval(&a[0], &a[1], &a[2], &mean, &variance, s.eps, epilogue)
             }
             "relu" => relu(&a[0]),
             "linear" => linear(&a[0], &a[1], a.get(2)),

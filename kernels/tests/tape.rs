@@ -27,7 +27,7 @@ fn parameters() -> Result<Vec<Tensor>> {
 
 fn loss<V: Operand>(x: &V, p: &[V]) -> Result<V> {
     let stem = conv2d(x, &p[0], None, &SAME)?;
-    let stem = batch_norm_train(&stem, &p[1], &p[2], 1e-5, true)?.output;
+    let stem = batch_norm_train(&stem, &p[1], &p[2], 1e-5, Epilogue::Relu)?.output;
     let a = conv2d(&stem, &p[3], Some(&p[4]), &SAME)?;
     let b = relu(&conv2d(&stem, &p[5], None, &SAME)?)?;
     let joined = concat(&[&add(&a, &stem)?, &mix(&a, &b, &p[6])?])?;

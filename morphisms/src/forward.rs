@@ -1,6 +1,6 @@
 //! The forward pass of an architecture.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use candle_convnet::{self as ops, Operand};
 use candle_core::{Result, Tensor};
@@ -103,12 +103,22 @@ struct Run<'r, 'a, V> {
     /// Outputs that somebody still has to read, with how often.
     live: BTreeMap<LayerId, (V, usize)>,
     statistics: BTreeMap<LayerId, BatchStatistics>,
+    /// Layers that the one before them computes.
+    fused: BTreeSet<LayerId>,
 }
 
 impl<'r, 'a, V: Operand> Run<'r, 'a, V> {
     fn new(architecture: &'r Architecture, param: &'r dyn Fn(ParamKey) -> Result<&'a V>, mode: Mode) -> Self {
         let algorithm = ops::ConvAlgorithm::Auto;
-        Self { architecture, param, mode, algorithm, live: BTreeMap::new(), statistics: BTreeMap::new() }
+        Self {
+            architecture,
+            param,
+            mode,
+            algorithm,
+            live: BTreeMap::new(),
+            statistics: BTreeMap::new(),
+            fused: BTreeSet::new(),
+        }
     }
 
     fn until(&mut self, images: &V, last: LayerId) -> Result<()> {
@@ -144,11 +154,11 @@ impl<'r, 'a, V: Operand> Run<'r, 'a, V> {
                 let bias = conv.bias.then(|| param(Role::Bias)).transpose()?;
                 ops::conv2d(&inputs[0], param(Role::Weight)?, bias, &conv_config(&conv, self.algorithm))
             }
+            _ if self.fused.contains(&node.id) => Ok(inputs[0].clone()),
             Layer::BatchNorm { eps } => {
-                let fused = node.id != last && self.feeds_only_relu(node.id);
-                self.batch_norm(node.id, &inputs[0], eps, fused)
+                let epilogue = self.fuse(node.id, last);
+                self.batch_norm(node.id, &inputs[0], eps, epilogue)
             }
-            Layer::Relu if self.is_fused(node) => Ok(inputs[0].clone()),
             Layer::Relu => ops::relu(&inputs[0]),
             Layer::Pool { kind: PoolKind::Max, window } => ops::max_pool2d(&inputs[0], &pool_config(&window)),
             Layer::Pool { kind: PoolKind::Average, window } => {
@@ -166,27 +176,29 @@ impl<'r, 'a, V: Operand> Run<'r, 'a, V> {
         }
     }
 
-    /// A batch norm that only a ReLU reads computes that ReLU too; the ReLU then passes it on.
-    fn feeds_only_relu(&self, id: LayerId) -> bool {
-        self.architecture.only_consumer(id).is_some_and(|reader| matches!(reader.layer, Layer::Relu))
+    /// A batch norm that only a ReLU reads computes that ReLU too, and the pooling that alone reads the ReLU; those
+    /// then pass on what they get.
+    fn fuse(&mut self, norm: LayerId, last: LayerId) -> ops::Epilogue {
+        let reader = |id| if id == last { None } else { self.architecture.only_consumer(id) };
+        let Some(relu) = reader(norm).filter(|reader| matches!(reader.layer, Layer::Relu)) else {
+            return ops::Epilogue::None;
+        };
+        let pool = reader(relu.id).filter(|reader| halves(&reader.layer));
+        self.fused.extend([Some(relu), pool].into_iter().flatten().map(|node| node.id));
+        if pool.is_some() { ops::Epilogue::ReluMaxPool } else { ops::Epilogue::Relu }
     }
 
-    fn is_fused(&self, relu: &Node) -> bool {
-        let input = self.architecture.node(relu.inputs[0]);
-        matches!(input.layer, Layer::BatchNorm { .. }) && self.feeds_only_relu(input.id)
-    }
-
-    fn batch_norm(&mut self, id: LayerId, x: &V, eps: f64, relu: bool) -> Result<V> {
+    fn batch_norm(&mut self, id: LayerId, x: &V, eps: f64, epilogue: ops::Epilogue) -> Result<V> {
         let param = |role| (self.param)(ParamKey::new(id, role));
         let (gamma, beta) = (param(Role::Gamma)?, param(Role::Beta)?);
         match self.mode {
             Mode::Eval => {
                 let (mean, variance) = (param(Role::Mean)?, param(Role::Variance)?);
-                ops::batch_norm_eval(x, gamma, beta, mean.tensor(), variance.tensor(), eps, relu)
+                ops::batch_norm_eval(x, gamma, beta, mean.tensor(), variance.tensor(), eps, epilogue)
             }
             Mode::Train => {
                 let ops::BatchNormOutput { output, mean, variance } =
-                    ops::batch_norm_train(x, gamma, beta, eps, relu)?;
+                    ops::batch_norm_train(x, gamma, beta, eps, epilogue)?;
                 let count = x.tensor().elem_count() / gamma.tensor().elem_count();
                 self.statistics.insert(id, BatchStatistics { mean, variance, count });
                 Ok(output)
@@ -198,6 +210,12 @@ impl<'r, 'a, V: Operand> Run<'r, 'a, V> {
 fn conv_config(conv: &Conv, algorithm: ops::ConvAlgorithm) -> ops::Conv2dConfig {
     let Window { stride, padding, .. } = conv.window;
     ops::Conv2dConfig { stride, padding, dilation: conv.dilation, groups: conv.groups, algorithm }
+}
+
+/// Whether a layer is max pooling with windows of 2x2, stride 2.
+fn halves(layer: &Layer) -> bool {
+    let window = Window { kernel: (2, 2), stride: (2, 2), padding: (0, 0) };
+    *layer == Layer::Pool { kind: PoolKind::Max, window }
 }
 
 fn pool_config(window: &Window) -> ops::Pool2dConfig {

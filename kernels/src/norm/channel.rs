@@ -56,6 +56,13 @@ pub(super) struct Slopes<T> {
 }
 
 impl<T: Float> Slopes<T> {
+    /// [`Self::apply`], lane by lane.
+    #[inline(always)]
+    pub fn lanes<I: Isa>(self, affine: Affine<T>, x: Lanes<T>, dy: Lanes<T>) -> Lanes<T> {
+        let through = Lanes::splat(affine.scale).mul_add::<I>(dy, Lanes::splat(self.constant));
+        Lanes::splat(self.slope).mul_add::<I>(affine.deviation(x), through)
+    }
+
     #[inline(always)]
     pub fn apply<I: Isa>(self, affine: Affine<T>, x: T, dy: T) -> T {
         let through = I::mul_add(affine.scale, dy, self.constant);
@@ -73,6 +80,17 @@ pub(super) struct Affine<T> {
 }
 
 impl<T: Float> Affine<T> {
+    /// [`Self::apply`], lane by lane.
+    #[inline(always)]
+    pub fn lanes<I: Isa>(self, x: Lanes<T>) -> Lanes<T> {
+        self.deviation(x).mul_add::<I>(Lanes::splat(self.scale), Lanes::splat(self.shift))
+    }
+
+    #[inline(always)]
+    pub fn deviation(self, x: Lanes<T>) -> Lanes<T> {
+        x.sub(Lanes::splat(self.mean))
+    }
+
     #[inline(always)]
     pub fn apply<I: Isa>(self, x: T) -> T {
         I::mul_add(x - self.mean, self.scale, self.shift)
@@ -94,12 +112,12 @@ impl Place {
     }
 
     #[inline(always)]
-    fn planes(self) -> impl Iterator<Item = std::ops::Range<usize>> {
+    pub fn planes(self) -> impl Iterator<Item = std::ops::Range<usize>> {
         let start = move |sample| (sample * self.channels + self.channel) * self.pixels;
         (0..self.batch).map(move |sample| start(sample)..start(sample) + self.pixels)
     }
 
-    fn count(self) -> f64 {
+    pub fn count(self) -> f64 {
         (self.batch * self.pixels) as f64
     }
 }

@@ -1,0 +1,106 @@
+//! Non-overlapping windows of 2x2 pixels, eight at a time.
+
+use super::max::{beats, larger};
+use crate::reduce::load;
+use crate::simd::{Float, Isa, LANES, Lanes};
+
+/// Windows in half a vector.
+pub(crate) const HALF: usize = LANES / 2;
+
+/// Four windows from each of two places on, in a row of windows.
+#[derive(Clone, Copy)]
+pub(crate) struct Eight {
+    places: [usize; 2],
+    /// Of each four, how many were in a piece before: at the end of a row pieces overlap.
+    repeated: [usize; 2],
+}
+
+/// All windows of a row of at least [`HALF`].
+#[inline(always)]
+pub(crate) fn eights(windows: usize) -> impl Iterator<Item = Eight> {
+    (0..windows).step_by(LANES).map(move |step| {
+        let places = [step.min(windows - HALF), (step + HALF).min(windows - HALF)];
+        Eight { places, repeated: [step - places[0], places[0] + HALF - places[1]] }
+    })
+}
+
+/// Of eight windows, their four pixels each, in reading order.
+pub(crate) type Pixels<T> = [Lanes<T>; 4];
+
+impl Eight {
+    /// The pixels, from two rows of them.
+    #[inline(always)]
+    pub fn load<I: Isa, T: Float>(self, rows: [&[T]; 2]) -> Pixels<T> {
+        let [upper, lower] = rows;
+        let [p, q] = self.places;
+        let [a, b] = I::unzip([load(&upper[2 * p..]), load(&upper[2 * q..])]);
+        let [c, d] = I::unzip([load(&lower[2 * p..]), load(&lower[2 * q..])]);
+        [a, b, c, d]
+    }
+
+    #[inline(always)]
+    pub fn store<I: Isa, T: Float>(self, [a, b, c, d]: Pixels<T>, rows: [&mut [T]; 2]) {
+        let [upper, lower] = rows;
+        for (row, pixels) in [(upper, [a, b]), (lower, [c, d])] {
+            let [first, second] = I::zip(pixels);
+            first.store_to(&mut row[2 * self.places[0]..][..LANES]);
+            second.store_to(&mut row[2 * self.places[1]..][..LANES]);
+        }
+    }
+
+    /// One number of each window, from a row of them.
+    #[inline(always)]
+    pub fn load_one<T: Float>(self, row: &[T]) -> Lanes<T> {
+        let mut both = [T::ZERO; LANES];
+        both[..HALF].copy_from_slice(&row[self.places[0]..][..HALF]);
+        both[HALF..].copy_from_slice(&row[self.places[1]..][..HALF]);
+        Lanes::from_array(both)
+    }
+
+    #[inline(always)]
+    pub fn store_one<T: Float>(self, one: Lanes<T>, row: &mut [T]) {
+        let both = one.to_array();
+        row[self.places[0]..][..HALF].copy_from_slice(&both[..HALF]);
+        row[self.places[1]..][..HALF].copy_from_slice(&both[HALF..]);
+    }
+
+    /// Zero for windows that were in a piece before, so that sums have every window once.
+    #[inline(always)]
+    pub fn fresh<T: Float>(self, one: Lanes<T>) -> Lanes<T> {
+        if self.repeated == [0; 2] {
+            return one;
+        }
+        let mut both = one.to_array();
+        for i in 0..HALF {
+            both[i] = if i < self.repeated[0] { T::ZERO } else { both[i] };
+            both[HALF + i] = if i < self.repeated[1] { T::ZERO } else { both[HALF + i] };
+        }
+        Lanes::from_array(both)
+    }
+}
+
+/// The maximum of each window.
+#[inline(always)]
+pub(crate) fn maximum<T: Float>([a, b, c, d]: Pixels<T>) -> Lanes<T> {
+    a.zip(b, larger).zip(c, larger).zip(d, larger)
+}
+
+/// For every pixel the part of its window's gradient: all of it for the first maximum, or a NaN.
+#[inline(always)]
+pub(crate) fn route<T: Float>([a, b, c, d]: Pixels<T>, dy: Lanes<T>) -> Pixels<T> {
+    let best_of_two = a.zip(b, larger);
+    let best_of_three = best_of_two.zip(c, larger);
+    // From the last pixel to the first: whoever beats those before takes what is left.
+    let (dd, left) = take(d, best_of_three, dy);
+    let (dc, left) = take(c, best_of_two, left);
+    let (db, da) = take(b, a, left);
+    [da, db, dc, dd]
+}
+
+/// A gradient for `later` and for those before it.
+#[inline(always)]
+fn take<T: Float>(later: Lanes<T>, earlier: Lanes<T>, dy: Lanes<T>) -> (Lanes<T>, Lanes<T>) {
+    let won = later.zip3(earlier, dy, |later, earlier, dy| if beats(later, earlier) { dy } else { T::ZERO });
+    let lost = later.zip3(earlier, dy, |later, earlier, dy| if beats(later, earlier) { T::ZERO } else { dy });
+    (won, lost)
+}
