@@ -56,13 +56,6 @@ pub(super) struct Slopes<T> {
 }
 
 impl<T: Float> Slopes<T> {
-    /// [`Self::apply`], lane by lane.
-    #[inline(always)]
-    pub fn lanes<I: Isa>(self, affine: Affine<T>, x: Lanes<T>, dy: Lanes<T>) -> Lanes<T> {
-        let through = Lanes::splat(affine.scale).mul_add::<I>(dy, Lanes::splat(self.constant));
-        Lanes::splat(self.slope).mul_add::<I>(affine.deviation(x), through)
-    }
-
     #[inline(always)]
     pub fn apply<I: Isa>(self, affine: Affine<T>, x: T, dy: T) -> T {
         let through = I::mul_add(affine.scale, dy, self.constant);

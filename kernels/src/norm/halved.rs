@@ -86,59 +86,46 @@ pub(super) struct HalvesGradient<'a, T> {
 impl<T: Float> Kernel for HalvesGradient<'_, T> {
     type Output = (f64, f64);
 
-    /// Writes dx, returns dgamma and dbeta.
+    /// Writes dx, returns dgamma and dbeta. The pixels' parts of `dy` wait in `dx` until the sums are known.
     #[inline(always)]
     fn run<I: Isa>(self) -> (f64, f64) {
         let Self { x, dy, dx, halves, place, dy_place, channel, batch_statistics } = self;
         let affine = channel.affine::<T>();
         let (mut dbeta, mut products) = (0.0, 0.0);
         for (plane, dy_plane) in place.planes().zip(dy_place.planes()) {
+            // SAFETY: the planes of different channels are disjoint, and a channel has one job.
+            let dx = unsafe { dx.range(plane.clone()) };
             let (mut sum, mut product) = (Lanes::ZERO, Lanes::ZERO);
+            let mut targets = dx.chunks_exact_mut(2 * halves.width);
             let rows = halves.pairs(&x[plane]).zip(dy[dy_plane].chunks_exact(halves.windows.1));
-            for (rows, dy) in rows {
+            for ((rows, dy), target) in rows.zip(&mut targets) {
+                let (upper, lower) = target.split_at_mut(halves.width);
+                // An odd column and an odd row belong to no window.
+                upper[2 * halves.windows.1..].fill(T::ZERO);
+                lower[2 * halves.windows.1..].fill(T::ZERO);
                 for eight in eights(halves.windows.1) {
                     let pixels = eight.load::<I, T>(rows);
-                    let dy = eight.fresh(eight.load_one(dy));
-                    let (gradient, share) = share::<I, T>(affine, pixels, dy);
-                    sum = sum.add(gradient);
+                    let (gradient, share) = share::<I, T>(affine, pixels, eight.load_one(dy));
+                    eight.store::<I, T>(share, [&mut *upper, &mut *lower]);
+                    sum = sum.add(eight.fresh(gradient));
+                    let mut products = Lanes::ZERO;
                     for i in 0..4 {
-                        product = affine.deviation(pixels[i]).mul_add::<I>(share[i], product);
+                        products = affine.deviation(pixels[i]).mul_add::<I>(share[i], products);
                     }
+                    product = product.add(eight.fresh(products));
                 }
             }
+            targets.into_remainder().fill(T::ZERO);
             dbeta += sum.sum().to_f64();
             products += product.sum().to_f64();
         }
         let dgamma = products * channel.inverse_deviation;
 
         let slopes = channel.slopes::<T>(place.count(), batch_statistics, (dgamma, dbeta));
-        let alone = |x: T| slopes.apply::<I>(affine, x, T::ZERO);
-        let columns = 2 * halves.windows.1;
-        for (plane, dy_plane) in place.planes().zip(dy_place.planes()) {
-            // SAFETY: the planes of different channels are disjoint, and a channel has one job.
+        for plane in place.planes() {
+            // SAFETY: as above.
             let dx = unsafe { dx.range(plane.clone()) };
-            let x = &x[plane];
-            let mut targets = dx.chunks_exact_mut(2 * halves.width);
-            let rows = halves.pairs(x).zip(dy[dy_plane].chunks_exact(halves.windows.1));
-            for ((rows, dy), target) in rows.zip(&mut targets) {
-                let (upper, lower) = target.split_at_mut(halves.width);
-                for eight in eights(halves.windows.1) {
-                    let pixels = eight.load::<I, T>(rows);
-                    let (_, share) = share::<I, T>(affine, pixels, eight.load_one(dy));
-                    let mut gradients = pixels;
-                    for i in 0..4 {
-                        gradients[i] = slopes.lanes::<I>(affine, pixels[i], share[i]);
-                    }
-                    eight.store::<I, T>(gradients, [&mut *upper, &mut *lower]);
-                }
-                // An odd column and an odd row belong to no window, but to the mean and the variance.
-                for (row, target) in rows.into_iter().zip([upper, lower]) {
-                    target[columns..].iter_mut().zip(&row[columns..]).for_each(|(dx, x)| *dx = alone(*x));
-                }
-            }
-            let rest = targets.into_remainder();
-            let x = &x[x.len() - rest.len()..];
-            rest.iter_mut().zip(x).for_each(|(dx, x)| *dx = alone(*x));
+            dx.iter_mut().zip(&x[plane]).for_each(|(dx, x)| *dx = slopes.apply::<I>(affine, *x, *dx));
         }
         (dgamma, dbeta)
     }
