@@ -6,13 +6,15 @@ use std::time::Instant;
 
 use candle_core::Device;
 
+use crate::config::Config;
 use crate::{Error, Result};
 
-/// Opens "cpu" or "cuda:N".
+/// Opens the device of a configuration.
 ///
 /// # Errors
-/// If this program was built without CUDA, or the machine has no such device.
-pub fn open(name: &str) -> Result<Device> {
+/// If this program was built without CUDA, or the machine has no such device or cannot limit its memory.
+pub fn open(config: &Config) -> Result<Device> {
+    let name = &config.device;
     let wrong = |expected: String| Error::Config {
         origin: "--device".into(),
         key: "device".into(),
@@ -26,7 +28,7 @@ pub fn open(name: &str) -> Result<Device> {
     let ordinal = name.strip_prefix("cuda:").and_then(|ordinal| ordinal.parse().ok());
     let ordinal: usize = ordinal.ok_or_else(|| wrong("cpu or cuda:N".into()))?;
     #[cfg(feature = "cuda")]
-    return cuda(ordinal).map_err(|error| wrong(format!("a CUDA device of this machine ({error})")));
+    return cuda(ordinal, config.cuda.memory).map_err(|error| wrong(format!("a CUDA device of this machine ({error})")));
     #[cfg(not(feature = "cuda"))]
     {
         let _ = ordinal;
@@ -36,7 +38,7 @@ pub fn open(name: &str) -> Result<Device> {
 
 /// The device of this number, the same one for the whole process: tensors of two openings cannot meet.
 #[cfg(feature = "cuda")]
-fn cuda(ordinal: usize) -> candle_core::Result<Device> {
+fn cuda(ordinal: usize, mebibytes: u64) -> candle_core::Result<Device> {
     use std::collections::BTreeMap;
     use std::sync::{Mutex, PoisonError};
 
@@ -46,6 +48,9 @@ fn cuda(ordinal: usize) -> candle_core::Result<Device> {
         return Ok(device.clone());
     }
     let device = candle_convnet::cuda::device(ordinal)?;
+    if mebibytes > 0 {
+        candle_convnet::cuda::limit_memory(&device, mebibytes << 20)?;
+    }
     opened.insert(ordinal, device.clone());
     Ok(device)
 }

@@ -111,6 +111,7 @@ impl Trainer<'_> {
         let order = epoch_order(self.data.train.len(), &mut rng);
         let batches: Vec<&[usize]> = order.chunks(self.recipe.batch).collect();
         let (mut total, steps) = (0.0, batches.len() * self.plan.epochs);
+        let mut losses = Losses::default();
         for (place, indices) in batches.iter().enumerate() {
             if self.stop.is_asked() {
                 return Ok(None);
@@ -119,13 +120,45 @@ impl Trainer<'_> {
             let (images, targets) = (images.to_device(&state.device)?, targets.to_device(&state.device)?);
             let step = state.epoch * batches.len() + place;
             let lr = cosine(self.plan.lr, self.recipe.lr_end, step, steps);
-            let loss = state.step(architecture, self.recipe, teacher, (&images, &targets), lr)?;
-            total += loss * indices.len() as f64;
-            if !total.is_finite() {
-                break;
+            losses.push(state.step(architecture, self.recipe, teacher, (&images, &targets), lr)?, indices.len());
+            if losses.waiting() == LOSSES || place + 1 == batches.len() {
+                total += losses.take()?;
+                if !total.is_finite() {
+                    break;
+                }
             }
         }
         Ok(Some(total / order.len() as f64))
+    }
+}
+
+/// Losses that are looked at together. To read one is to wait for the device, which would then idle until the next
+/// step is queued.
+const LOSSES: usize = 32;
+
+/// Losses that still lie on the device, with the numbers of images they are means of.
+#[derive(Default)]
+struct Losses {
+    means: Vec<Tensor>,
+    counts: Vec<usize>,
+}
+
+impl Losses {
+    fn push(&mut self, mean: Tensor, count: usize) {
+        self.means.push(mean);
+        self.counts.push(count);
+    }
+
+    fn waiting(&self) -> usize {
+        self.means.len()
+    }
+
+    /// Their sum over images.
+    fn take(&mut self) -> Result<f64> {
+        let means = Tensor::stack(&self.means, 0)?.to_vec1::<f32>()?;
+        let sum = means.iter().zip(&self.counts).map(|(&mean, &count)| f64::from(mean) * count as f64).sum();
+        *self = Self::default();
+        Ok(sum)
     }
 }
 
@@ -159,8 +192,8 @@ impl State {
     }
 
     /// One step on a batch, images `[batch, channels, height, width]` and targets `[batch, classes]` whose rows sum
-    /// to 1: forward, loss, backward, gradient descent, running statistics. The loss; see [`Trainer::train`] for the
-    /// part of a `teacher`.
+    /// to 1: forward, loss, backward, gradient descent, running statistics. The loss, a scalar on the device; see
+    /// [`Trainer::train`] for the part of a `teacher`.
     ///
     /// # Errors
     /// When a tensor operation fails.
@@ -171,7 +204,7 @@ impl State {
         teacher: Option<&Network>,
         (images, targets): (&Tensor, &Tensor),
         lr: f64,
-    ) -> Result<f64> {
+    ) -> Result<Tensor> {
         let tape = Tape::new();
         let values = self.values(&tape)?;
         let param = |key| values.get(&key).ok_or_else(|| missing(key));
@@ -191,7 +224,7 @@ impl State {
             parameter.step(&gradient, &SgdConfig { lr, momentum, weight_decay, nesterov: true })?;
         }
         self.follow(&pass.statistics)?;
-        Ok(f64::from(loss.as_tensor().to_scalar::<f32>()?))
+        Ok(loss.as_tensor().clone())
     }
 
     /// What a forward pass reads: variables of the tape, and constants.

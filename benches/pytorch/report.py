@@ -131,6 +131,17 @@ def summary(results: list[dict]) -> str:
     return table(rows)
 
 
+def memory(results: list[dict]) -> str:
+    """Peak memory of training steps as a Markdown table; empty where nothing was measured."""
+    measured = [case for case in results if case.get("peak_bytes")]
+    if not measured:
+        return ""
+    sides = list(measured[0]["peak_bytes"])
+    rows = [["peak memory", *[f"{NAMES[side]} MB" for side in sides]]]
+    rows += [[case["name"], *[f"{case['peak_bytes'][side] / 1e6:.0f}" for side in sides]] for case in measured]
+    return table(rows) + "\n"
+
+
 def table(rows: list[list[str]]) -> str:
     head, *body = ["| " + " | ".join(row) + " |" for row in rows]
     return "\n".join([head, "|" + "---|" * len(rows[0]), *body])
@@ -152,6 +163,7 @@ def markdown(facts: dict, results: list[dict]) -> str:
         lines += ["", f"## {TITLES[section]}", "", table(rows)]
         details = [f"- {case['name']}: {case['detail']}" for case in cases if case["detail"]]
         lines += ["", *details] if details else []
+        lines += ["", memory(cases)] if section == "steps" else []
     return "\n".join(lines) + "\n"
 
 

@@ -34,6 +34,8 @@ OURS, NCHW, CHANNELS_LAST, ONNX = "ours", "nchw", "channels_last", "onnxruntime"
 #: A turn repeats a case until it takes about so long, so that caches and clock rate settle.
 TURN_SECONDS = 0.05
 MOST_REPEATS = 50
+#: Steps after which the memory of a training step no longer grows.
+MEMORY_REPEATS = 5
 #: Between turns: idle threads of the side that has just run spin for a few milliseconds.
 PAUSE_SECONDS = 0.01
 #: Of the last minute, building included.
@@ -78,9 +80,23 @@ class Side:
             raise SystemExit(f"{self.name}: {answer['error']}")
         return answer
 
+    def memory(self, key: str) -> int | None:
+        """Bytes: VmRSS now, VmHWM at most. None on systems that do not tell."""
+        try:
+            lines = Path(f"/proc/{self.process.pid}/status").read_text().splitlines()
+        except OSError:
+            return None
+        return next((int(line.split()[1]) * 1024 for line in lines if line.startswith(key + ":")), None)
+
     def close(self) -> None:
         self.process.stdin.close()
         self.process.wait()
+
+
+def request(case: dict, side: str, repeats: int) -> dict:
+    if side == OURS:
+        return {"run": case["name"], "repeats": repeats}
+    return {"case": case, "side": side, "repeats": repeats}
 
 
 class Race:
@@ -91,9 +107,12 @@ class Race:
         self.rounds = arguments.rounds
         environment = {"OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads}
         environment |= KEEP_MEMORY if arguments.malloc == "keep" else {}
-        self.ours = Side("our side", [str(program), threads, str(data)], {"CANDLE_NUM_THREADS": "1"})
-        command = [str(python), str(HERE / "server.py"), threads, str(data)]
-        self.theirs = Side("PyTorch's side", command, environment)
+        self.images = arguments.images
+        command = [str(program), threads, str(data)]
+        self.start_ours = lambda: Side("our side", command, {"CANDLE_NUM_THREADS": "1"})
+        server = [str(python), str(HERE / "server.py"), threads, str(data)]
+        self.start_theirs = lambda: Side("PyTorch's side", server, environment)
+        self.ours, self.theirs = self.start_ours(), self.start_theirs()
         self.versions = self.theirs.ask({"versions": True})
 
     def sides(self, case: dict) -> list[str]:
@@ -108,11 +127,22 @@ class Race:
     def seconds(self, case: dict, side: str, repeats: int) -> float:
         """The median of one turn."""
         time.sleep(PAUSE_SECONDS)
-        if side == OURS:
-            answer = self.ours.ask({"run": case["name"], "repeats": repeats})
-        else:
-            answer = self.theirs.ask({"case": case, "side": side, "repeats": repeats})
-        return median(answer["seconds"])
+        process = self.ours if side == OURS else self.theirs
+        return median(process.ask(request(case, side, repeats))["seconds"])
+
+    def peak_memory(self, case: dict) -> dict[str, int]:
+        """By how many bytes a fresh process of each side grows at most, where the system tells."""
+        peaks = {}
+        for side in self.sides(case):
+            process = self.start_ours() if side == OURS else self.start_theirs()
+            process.ask({"cases": {"images": self.images}} if side == OURS else {"versions": True})
+            before = process.memory("VmRSS")
+            process.ask(request(case, side, MEMORY_REPEATS))
+            after = process.memory("VmHWM")
+            process.close()
+            if before is not None and after is not None:
+                peaks[side] = after - before
+        return peaks
 
     def run(self, case: dict) -> dict[str, list[float]]:
         """The seconds of every round by side; each round begins with another side."""
@@ -226,11 +256,13 @@ def main() -> None:
             results += [report.result(limit, race.run(limit)) for limit in MACHINE]
             print(report.heading(section, race.sides(case)), flush=True)
         results.append(report.result(case, race.run(case)))
+        if section == "steps":
+            results[-1]["peak_bytes"] = race.peak_memory(case)
         print(report.line(results[-1], report.limits(results)), flush=True)
     race.close()
     facts["load after"] = round(os.getloadavg()[0], 2)
     report.write(options.out, facts, results)
-    print(f"\n{report.summary(results)}\n\nWritten to {options.out}/race.md and race.json")
+    print(f"\n{report.summary(results)}\n\n{report.memory(results)}\nWritten to {options.out}/race.md and race.json")
 
 
 if __name__ == "__main__":

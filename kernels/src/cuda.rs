@@ -29,7 +29,7 @@ pub(crate) use pool::{PoolKind, Windows, pool, pool_gradient};
 pub(crate) use sgd::sgd_step;
 pub(crate) use sums::{channel_sums, dot};
 
-pub use memory::{MemoryUse, is_out_of_memory, memory_use, reset_peak_memory, trim_memory};
+pub use memory::{MemoryUse, is_out_of_memory, limit_memory, memory_use, reset_peak_memory, trim_memory};
 pub use timing::time;
 
 use candle_core::{Device, Result};

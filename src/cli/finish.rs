@@ -27,7 +27,7 @@ pub(super) fn finish(args: FinishArgs) -> Result<()> {
     let workshop = Workshop {
         data: data.clone(),
         recipe: store.config.recipe.clone(),
-        device: crate::device::open(&store.config.device)?,
+        device: crate::device::open(&store.config)?,
         blobs: store.blobs.clone(),
         stop: Arc::new(Stop::default()),
         observer: Arc::from(for_stderr()),

@@ -123,7 +123,7 @@ fn validate(config: &Config) -> Result<()> {
         data: &data,
         morphisms: &morphisms,
     })?;
-    crate::device::open(&config.device).map(|_| ())
+    crate::device::open(config).map(|_| ())
 }
 
 /// `runs/DATA-TIME`.

@@ -20,7 +20,7 @@ pub const LATENCY: Objective = Objective {
 };
 
 fn measure(architecture: &Architecture, config: &Config) -> Result<MeasurementRow> {
-    let device = device::open(&config.device)?;
+    let device = device::open(config)?;
     let network = Network::init(architecture.clone(), 0, DType::F32, &device)?.fold_batch_norms()?;
     let shape = architecture.input();
     let (height, width) = shape.spatial();

@@ -199,7 +199,7 @@ impl Search {
         let workshop = Arc::new(Workshop {
             data: self.data.clone(),
             recipe: self.setting.config.recipe.clone(),
-            device: crate::device::open(&self.setting.config.device)?,
+            device: crate::device::open(&self.setting.config)?,
             blobs: self.store.blobs.clone(),
             stop: self.stop.clone(),
             observer: self.observer.clone(),

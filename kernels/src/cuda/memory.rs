@@ -1,6 +1,6 @@
 //! The device's memory: how much is used, and what its lack looks like.
 
-use candle_core::cuda::cudarc::driver::{DriverError, result, sys};
+use candle_core::cuda::cudarc::driver::{DriverError, sys};
 use candle_core::cuda::{CudaDevice, CudaError, WrapErr};
 use candle_core::{Device, Error, Result};
 
@@ -47,6 +47,34 @@ pub fn reset_peak_memory(device: &Device) -> Result<()> {
     }
 }
 
+/// From now on tensors and workspaces of this process take at most `bytes` of `device`; what would need more fails
+/// with an error that [`is_out_of_memory`] knows. To be called before anything is put there. Nothing on a CPU.
+///
+/// # Errors
+/// If the driver has no memory pools (it is older than CUDA 12.2, or the device cannot), or refuses.
+pub fn limit_memory(device: &Device, bytes: u64) -> Result<()> {
+    let Device::Cuda(device) = device else { return Ok(()) };
+    let context = device.cuda_stream().context().clone();
+    if !context.has_async_alloc() {
+        return Err(Error::Cuda("expected a device with memory pools, to limit its memory".into()));
+    }
+    // SAFETY: plain numbers and pointers, for which zero means nothing and the default.
+    let mut properties: sys::CUmemPoolProps = unsafe { std::mem::zeroed() };
+    properties.allocType = sys::CUmemAllocationType::CU_MEM_ALLOCATION_TYPE_PINNED;
+    properties.handleTypes = sys::CUmemAllocationHandleType::CU_MEM_HANDLE_TYPE_NONE;
+    properties.location.type_ = sys::CUmemLocationType::CU_MEM_LOCATION_TYPE_DEVICE;
+    // The second number of a location; newer headers wrap it into a union.
+    // SAFETY: a location begins with two 32-bit numbers in every version that knows pools.
+    unsafe { (&raw mut properties.location).cast::<[i32; 2]>().cast::<i32>().add(1).write(context.ordinal() as i32) };
+    properties.maxSize = bytes as usize;
+    let mut pool = std::ptr::null_mut();
+    // SAFETY: both pointers are valid; the pool lives as long as the process.
+    unsafe { sys::cuMemPoolCreate(&raw mut pool, &raw const properties) }.result().w()?;
+    // SAFETY: a device that exists and a pool that was made for it.
+    unsafe { sys::cuDeviceSetMemPool(context.cu_device(), pool) }.result().w()?;
+    keep_freed_memory(device)
+}
+
 /// Waits for the device and gives back to it what is free but kept.
 ///
 /// # Errors
@@ -54,7 +82,7 @@ pub fn reset_peak_memory(device: &Device) -> Result<()> {
 pub fn trim_memory(device: &Device) -> Result<()> {
     let Device::Cuda(device) = device else { return Ok(()) };
     device.cuda_stream().synchronize().w()?;
-    // SAFETY: the device's own pool.
+    // SAFETY: the pool that is in use.
     unsafe { sys::cuMemPoolTrimTo(pool(device)?, 0) }.result().w()
 }
 
@@ -86,9 +114,12 @@ pub(super) fn keep_freed_memory(device: &CudaDevice) -> Result<()> {
     set_attribute(device, sys::CUmemPool_attribute::CU_MEMPOOL_ATTR_RELEASE_THRESHOLD, u64::MAX)
 }
 
+/// The pool that tensors come from: the device's own, or that of [`limit_memory`].
 fn pool(device: &CudaDevice) -> Result<sys::CUmemoryPool> {
+    let mut pool = std::ptr::null_mut();
     // SAFETY: a device that exists.
-    unsafe { result::device::get_default_mem_pool(device.cuda_stream().context().cu_device()) }.w()
+    unsafe { sys::cuDeviceGetMemPool(&raw mut pool, device.cuda_stream().context().cu_device()) }.result().w()?;
+    Ok(pool)
 }
 
 fn attribute(device: &CudaDevice, attribute: sys::CUmemPool_attribute) -> Result<u64> {

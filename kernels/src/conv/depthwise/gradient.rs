@@ -6,7 +6,7 @@
 
 use super::layout::Padded;
 use super::rows::{Correlation, Products, vectors};
-use super::{input_taps, job_size, padded_input};
+use super::{JOB_VALUES, input_taps, padded_input};
 use crate::conv::geometry::{Axis, Geometry};
 use crate::conv::planes::copy;
 use crate::parallel::{self, Shared};
@@ -15,11 +15,14 @@ use std::ops::Range;
 
 /// Samples whose products are added in the number's own precision, lane by lane.
 const SAMPLES: usize = 8;
+/// Most partial gradients of the weights: the batch is cut at places that depend on sizes alone, so that the sum
+/// has the same bits for any number of threads.
+const CHUNKS: usize = 8;
 
 /// `(dx, dw)` of a depthwise convolution: `dx` if there is a `weight`, `dw` if there is an `x`, otherwise
 /// empty.
 ///
-/// A job has some of the groups and all samples, so no sum is spread over jobs.
+/// A job has all groups of some samples, which lie side by side in memory.
 pub(in crate::conv) fn gradients<T: Float>(
     g: &Geometry,
     x: Option<&[T]>,
@@ -27,21 +30,28 @@ pub(in crate::conv) fn gradients<T: Float>(
     dy: &[T],
 ) -> (Vec<T>, Vec<T>) {
     let plan = Plan::new(g);
-    let size = job_size(g.groups, g.batch * g.input_plane());
+    let kernels = weight.map(|weight| turned(&plan, weight));
+    let size = g.batch.div_ceil(CHUNKS).max(JOB_VALUES.div_ceil(g.groups * g.input_plane()));
+    let sample = if weight.is_some() { g.groups * g.input_plane() } else { 0 };
     let mut dw = Vec::new();
-    let length = if weight.is_some() { g.batch * g.groups * g.input_plane() } else { 0 };
-    let dx = parallel::build(length, |dx| {
+    let dx = parallel::build(g.batch * sample, |dx| {
         let dx = Shared::new(dx);
-        let parts = parallel::map(g.groups.div_ceil(size), |job| {
-            let groups = job * size..g.groups.min((job + 1) * size);
+        let parts = parallel::map(g.batch.div_ceil(size), |job| {
+            let samples = job * size..g.batch.min((job + 1) * size);
+            // SAFETY: a sample belongs to one job.
+            let dx = unsafe { dx.range(samples.start * sample..samples.end * sample) };
             let lens = [plan.x.len(), g.outputs * plan.dy_len(), plan.results()];
             parallel::with_scratch(lens.iter().sum(), |scratch| {
                 let (x_plane, rest) = scratch.split_at_mut(lens[0]);
                 let (dy_planes, results) = rest.split_at_mut(lens[1]);
-                dispatch(Groups { plan: &plan, groups, x, weight, dy, dx: &dx, x_plane, dy_planes, results })
+                let kernels = kernels.as_deref();
+                dispatch(Samples { plan: &plan, samples, x, kernels, dy, dx, x_plane, dy_planes, results })
             })
         });
-        dw = parts.concat();
+        let mut parts = parts.into_iter();
+        let mut total = parts.next().unwrap_or_default();
+        parts.for_each(|part| total.iter_mut().zip(part).for_each(|(total, part)| *total += part));
+        dw = total.into_iter().map(T::of).collect();
     });
     (dx, dw)
 }
@@ -156,62 +166,58 @@ impl Phase {
     }
 }
 
-/// Some groups of all samples.
-struct Groups<'a, T> {
+/// All groups of some samples.
+struct Samples<'a, T> {
     plan: &'a Plan<'a>,
-    groups: Range<usize>,
+    samples: Range<usize>,
     x: Option<&'a [T]>,
-    weight: Option<&'a [T]>,
+    /// See [`turned`].
+    kernels: Option<&'a [T]>,
     dy: &'a [T],
-    dx: &'a Shared<T>,
+    dx: &'a mut [T],
     x_plane: &'a mut [T],
     dy_planes: &'a mut [T],
     results: &'a mut [T],
 }
 
-impl<T: Float> Kernel for Groups<'_, T> {
-    type Output = Vec<T>;
+impl<T: Float> Kernel for Samples<'_, T> {
+    type Output = Vec<f64>;
 
-    /// Writes the groups' part of `dx`, returns that of `dw`.
+    /// Writes the samples' part of `dx`, returns that of `dw`.
     #[inline(always)]
-    fn run<I: Isa>(self) -> Vec<T> {
-        let Self { plan, groups, x, weight, dy, dx, x_plane, dy_planes, results } = self;
-        let (from, to) = (plan.g.input_plane(), plan.g.output_plane());
-        let per_group = plan.g.outputs * plan.g.taps();
-        let kernels =
-            weight.map(|weight| turned(plan, &weight[groups.start * per_group..groups.end * per_group]));
-        let mut sums = vec![Lanes::ZERO; groups.len() * per_group];
-        let mut totals = vec![0.0; sums.len()];
+    fn run<I: Isa>(self) -> Vec<f64> {
+        let Self { plan, samples, x, kernels, dy, dx, x_plane, dy_planes, results } = self;
+        let g = plan.g;
+        let (from, to, per_group) = (g.input_plane(), g.output_plane(), g.outputs * g.taps());
+        let wanted = if x.is_some() { g.groups * per_group } else { 0 };
+        let mut sums = vec![Lanes::ZERO; wanted];
+        let mut totals = vec![0.0; wanted];
         x_plane.fill(T::ZERO);
         dy_planes.fill(T::ZERO);
-        for sample in 0..plan.g.batch {
-            for (i, group) in groups.clone().enumerate() {
-                let at = sample * plan.g.groups + group;
-                let dys = dy[at * plan.g.outputs * to..].chunks_exact(to);
+        for (i, sample) in samples.clone().enumerate() {
+            for group in 0..g.groups {
+                let at = sample * g.groups + group;
+                let dys = dy[at * g.outputs * to..].chunks_exact(to);
                 for (dy, plane) in dys.zip(dy_planes.chunks_exact_mut(plan.dy.len())) {
                     plan.dy.fill(dy, plane);
                 }
-                if let Some(kernels) = &kernels {
-                    // SAFETY: a group of a sample belongs to one job.
-                    let dx = unsafe { dx.range(at * from..(at + 1) * from) };
-                    input::<I, T>(plan, &kernels[i * per_group..], dy_planes, results, dx);
+                if let Some(kernels) = kernels {
+                    let dx = &mut dx[(i * g.groups + group) * from..][..from];
+                    input::<I, T>(plan, &kernels[group * per_group..], dy_planes, results, dx);
                 }
                 if let Some(x) = x {
                     plan.x.fill(&x[at * from..(at + 1) * from], x_plane);
-                    let sums = sums[i * per_group..].chunks_exact_mut(plan.g.taps());
+                    let sums = sums[group * per_group..][..per_group].chunks_exact_mut(g.taps());
                     for (products, sums) in plan.products.iter().zip(sums) {
                         products.add_to::<I, T>(x_plane, dy_planes, sums);
                     }
                 }
             }
-            if (sample + 1) % SAMPLES == 0 || sample + 1 == plan.g.batch {
+            if (i + 1) % SAMPLES == 0 || i + 1 == samples.len() {
                 flush(&mut sums, &mut totals);
             }
         }
-        match x {
-            Some(_) => totals.into_iter().map(T::of).collect(),
-            None => Vec::new(),
-        }
+        totals
     }
 }
 
@@ -223,7 +229,7 @@ fn flush<T: Float>(sums: &mut [Lanes<T>], totals: &mut [f64]) {
     }
 }
 
-/// The weights of some groups in the order of the phases' taps.
+/// The weights in the order of the phases' taps.
 fn turned<T: Float>(plan: &Plan<'_>, weight: &[T]) -> Vec<T> {
     let order = || plan.phases.iter().flat_map(|phase| &phase.weights);
     weight
