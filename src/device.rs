@@ -28,7 +28,8 @@ pub fn open(config: &Config) -> Result<Device> {
     let ordinal = name.strip_prefix("cuda:").and_then(|ordinal| ordinal.parse().ok());
     let ordinal: usize = ordinal.ok_or_else(|| wrong("cpu or cuda:N".into()))?;
     #[cfg(feature = "cuda")]
-    return cuda(ordinal, config.cuda.memory).map_err(|error| wrong(format!("a CUDA device of this machine ({error})")));
+    return cuda(ordinal, config.cuda.memory)
+        .map_err(|error| wrong(format!("a CUDA device of this machine ({error})")));
     #[cfg(not(feature = "cuda"))]
     {
         let _ = ordinal;

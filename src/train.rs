@@ -120,7 +120,10 @@ impl Trainer<'_> {
             let (images, targets) = (images.to_device(&state.device)?, targets.to_device(&state.device)?);
             let step = state.epoch * batches.len() + place;
             let lr = cosine(self.plan.lr, self.recipe.lr_end, step, steps);
-            losses.push(state.step(architecture, self.recipe, teacher, (&images, &targets), lr)?, indices.len());
+            losses.push(
+                state.step(architecture, self.recipe, teacher, (&images, &targets), lr)?,
+                indices.len(),
+            );
             if losses.waiting() == LOSSES || place + 1 == batches.len() {
                 total += losses.take()?;
                 if !total.is_finite() {

@@ -21,6 +21,8 @@ pub(crate) const LANES: usize = 8;
 pub(crate) trait Float: WithDType + Neg<Output = Self> {
     const ZERO: Self;
     const ONE: Self;
+    /// Zeros, then as many ones, in memory: part of it is a mask.
+    const STEP: &'static [Self; LANES];
     /// `self * factor + term` with one rounding. Fast only where the processor has the instruction.
     fn fused(self, factor: Self, term: Self) -> Self;
     fn is_nan(self) -> bool;
@@ -37,6 +39,7 @@ macro_rules! float {
         impl Float for $t {
             const ZERO: Self = 0.0;
             const ONE: Self = 1.0;
+            const STEP: &'static [Self; LANES] = &[0.0, 0.0, 0.0, 0.0, 1.0, 1.0, 1.0, 1.0];
             #[inline(always)]
             fn fused(self, factor: Self, term: Self) -> Self {
                 self.mul_add(factor, term)
@@ -58,6 +61,13 @@ macro_rules! float {
 float!(f32, SPARE_F32);
 float!(f64, SPARE_F64);
 
+/// Whether a later value takes the maximum from an earlier one: only if it is larger, or a NaN.
+#[inline(always)]
+pub(crate) fn beats<T: Float>(later: T, earlier: T) -> bool {
+    // No short circuit: both questions at once make vectors.
+    (later > earlier) | later.is_nan()
+}
+
 /// An instruction set, as far as a kernel's body can tell.
 pub(crate) trait Isa {
     /// `a * b + c`, fused where that is one instruction.
@@ -71,6 +81,30 @@ pub(crate) trait Isa {
             result.0[i] = Self::mul_add(a.0[i], b.0[i], c.0[i]);
         }
         result
+    }
+
+    /// Lane by lane, the one that [`beats`] the other.
+    #[inline(always)]
+    fn larger<T: Float>(earlier: Lanes<T>, later: Lanes<T>) -> Lanes<T> {
+        earlier.zip(later, |earlier, later| if beats(later, earlier) { later } else { earlier })
+    }
+
+    /// `dy` where `later` [`beats`] `earlier` and zero elsewhere; and the other way round.
+    #[inline(always)]
+    fn take<T: Float>(later: Lanes<T>, earlier: Lanes<T>, dy: Lanes<T>) -> [Lanes<T>; 2] {
+        let (mut won, mut lost) = (dy, dy);
+        for i in 0..LANES {
+            let beats = beats(later.0[i], earlier.0[i]);
+            won.0[i] = if beats { dy.0[i] } else { T::ZERO };
+            lost.0[i] = if beats { T::ZERO } else { dy.0[i] };
+        }
+        [won, lost]
+    }
+
+    /// `dy`, but zero where `y` is not positive: the gradient of a ReLU with that result. A NaN lets it through.
+    #[inline(always)]
+    fn gate<T: Float>(y: Lanes<T>, dy: Lanes<T>) -> Lanes<T> {
+        y.zip(dy, |y, dy| if y <= T::ZERO { T::ZERO } else { dy })
     }
 
     /// The numbers at even and at odd places of two neighbouring vectors.
@@ -153,11 +187,48 @@ macro_rules! avx {
             }
 
             #[inline(always)]
+            fn larger<T: Float>(earlier: Lanes<T>, later: Lanes<T>) -> Lanes<T> {
+                if TypeId::of::<T>() != TypeId::of::<f32>() {
+                    return Portable::larger(earlier, later);
+                }
+                // SAFETY: `T` is `f32`, and code for this instruction set only runs where it exists.
+                unsafe {
+                    let (earlier, later): (__m256, __m256) = (transmute_copy(&earlier), transmute_copy(&later));
+                    transmute_copy(&_mm256_blendv_ps(earlier, later, beats_avx(later, earlier)))
+                }
+            }
+
+            #[inline(always)]
+            fn take<T: Float>(later: Lanes<T>, earlier: Lanes<T>, dy: Lanes<T>) -> [Lanes<T>; 2] {
+                if TypeId::of::<T>() != TypeId::of::<f32>() {
+                    return Portable::take(later, earlier, dy);
+                }
+                // SAFETY: as in `larger`.
+                unsafe {
+                    let (later, dy): (__m256, __m256) = (transmute_copy(&later), transmute_copy(&dy));
+                    let beats = beats_avx(later, transmute_copy(&earlier));
+                    transmute_copy(&[_mm256_and_ps(beats, dy), _mm256_andnot_ps(beats, dy)])
+                }
+            }
+
+            #[inline(always)]
+            fn gate<T: Float>(y: Lanes<T>, dy: Lanes<T>) -> Lanes<T> {
+                if TypeId::of::<T>() != TypeId::of::<f32>() {
+                    return Portable::gate(y, dy);
+                }
+                // SAFETY: as in `larger`.
+                unsafe {
+                    let on = _mm256_cmp_ps::<_CMP_NLE_UQ>(transmute_copy(&y), _mm256_setzero_ps());
+                    transmute_copy(&_mm256_and_ps(on, transmute_copy(&dy)))
+                }
+            }
+
+            #[inline(always)]
             fn unzip<T: Float>(vectors: [Lanes<T>; 2]) -> [Lanes<T>; 2] {
                 if TypeId::of::<T>() != TypeId::of::<f32>() {
                     return Portable::unzip(vectors);
                 }
-                // SAFETY: `T` is `f32`, and code for this instruction set only runs where it exists.
+                // SAFETY: as in `larger`.
                 unsafe { transmute_copy(&unzip_avx(transmute_copy(&vectors))) }
             }
 
@@ -166,7 +237,7 @@ macro_rules! avx {
                 if TypeId::of::<T>() != TypeId::of::<f32>() {
                     return Portable::zip(vectors);
                 }
-                // SAFETY: as in `unzip`.
+                // SAFETY: as in `larger`.
                 unsafe { transmute_copy(&zip_avx(transmute_copy(&vectors))) }
             }
 
@@ -175,7 +246,7 @@ macro_rules! avx {
                 if TypeId::of::<T>() != TypeId::of::<f32>() {
                     return Portable::transpose(vectors);
                 }
-                // SAFETY: `T` is `f32`, and code for this instruction set only runs where it exists.
+                // SAFETY: as in `larger`.
                 unsafe { transmute_copy(&transpose_avx(transmute_copy(&vectors))) }
             }
         }
@@ -192,6 +263,20 @@ avx!(
     /// x86-64 with AVX-512: the vectors of AVX2, twice as many registers, masks. Same bits as AVX2.
     Avx512
 );
+
+/// [`beats`] as a mask.
+///
+/// # Safety
+/// The processor must have AVX.
+#[cfg(target_arch = "x86_64")]
+#[inline(always)]
+unsafe fn beats_avx(later: __m256, earlier: __m256) -> __m256 {
+    unsafe {
+        let (larger, nan) =
+            (_mm256_cmp_ps::<_CMP_GT_OQ>(later, earlier), _mm256_cmp_ps::<_CMP_UNORD_Q>(later, later));
+        _mm256_or_ps(larger, nan)
+    }
+}
 
 /// # Safety
 /// The processor must have AVX.
@@ -379,11 +464,6 @@ impl<T: Float> Lanes<T> {
         self.0
     }
 
-    #[inline(always)]
-    pub(crate) fn map(self, f: impl Fn(T) -> T) -> Self {
-        self.zip(self, |a, _| f(a))
-    }
-
     /// The first `count` lanes, the others zero.
     #[inline(always)]
     pub(crate) fn keep(self, count: usize) -> Self {
@@ -399,15 +479,6 @@ impl<T: Float> Lanes<T> {
         let mut result = self;
         for i in 0..LANES {
             result.0[i] = f(self.0[i], other.0[i]);
-        }
-        result
-    }
-
-    #[inline(always)]
-    pub(crate) fn zip3(self, b: Self, c: Self, f: impl Fn(T, T, T) -> T) -> Self {
-        let mut result = self;
-        for i in 0..LANES {
-            result.0[i] = f(self.0[i], b.0[i], c.0[i]);
         }
         result
     }

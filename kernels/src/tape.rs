@@ -84,13 +84,25 @@ impl Tape {
     /// # Errors
     /// If `root` depends on no variable of this tape, or a tensor operation fails.
     pub fn backward(self, root: &Value) -> Result<Gradients> {
+        let ones = root.tensor.ones_like()?;
+        self.backward_from(root, ones)
+    }
+
+    /// As [`Self::backward`], of the sum of `root` times `gradient`, which has its shape: for a gradient that
+    /// comes from elsewhere.
+    ///
+    /// # Errors
+    /// As there, or if shapes or number types differ.
+    pub fn backward_from(self, root: &Value, gradient: Tensor) -> Result<Gradients> {
+        check_dtypes("backward", &[("root", &root.tensor), ("gradient", &gradient)])?;
+        check_shape("backward", "gradient", &gradient, root.tensor.dims())?;
         let Record { slots, steps } = self.record.take();
         let mine = root.slot.as_ref().filter(|slot| Rc::ptr_eq(&slot.record, &self.record));
         let start = mine.ok_or_else(|| {
             Error::Msg("backward: expected a value that depends on a variable of this tape".into()).bt()
         })?;
         let mut gradients = vec![None; slots];
-        gradients[start.index] = Some(root.tensor.ones_like()?);
+        gradients[start.index] = Some(gradient);
         for Step { output, backward } in steps.into_iter().rev() {
             // Nothing reads this gradient after its step.
             let Some(dy) = gradients[output].take() else { continue };

@@ -71,3 +71,17 @@ fn constants_and_strangers_have_no_gradient() -> Result<()> {
     assert!(gradients.take(&unused).is_none() && gradients.take(&constant).is_none());
     Ok(())
 }
+
+#[test]
+fn a_gradient_may_come_from_elsewhere() -> Result<()> {
+    let x = Tensor::new(&[[-1f32, 2.0]], &Device::Cpu)?;
+    let tape = Tape::new();
+    let variable = tape.variable(x.clone());
+    let mut gradients = tape.backward_from(&relu(&variable)?, Tensor::new(&[[3f32, 5.0]], &Device::Cpu)?)?;
+    assert_eq!(gradients.take(&variable).expect("it counts").to_vec2::<f32>()?, [[0.0, 5.0]]);
+    let tape = Tape::new();
+    let variable = tape.variable(x);
+    let wrong = tape.backward_from(&relu(&variable)?, Tensor::new(&[3f32], &Device::Cpu)?);
+    assert!(wrong.is_err_and(|error| error.to_string().contains("gradient of shape [1, 2]")));
+    Ok(())
+}

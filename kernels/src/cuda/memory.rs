@@ -65,7 +65,9 @@ pub fn limit_memory(device: &Device, bytes: u64) -> Result<()> {
     properties.location.type_ = sys::CUmemLocationType::CU_MEM_LOCATION_TYPE_DEVICE;
     // The second number of a location; newer headers wrap it into a union.
     // SAFETY: a location begins with two 32-bit numbers in every version that knows pools.
-    unsafe { (&raw mut properties.location).cast::<[i32; 2]>().cast::<i32>().add(1).write(context.ordinal() as i32) };
+    unsafe {
+        (&raw mut properties.location).cast::<[i32; 2]>().cast::<i32>().add(1).write(context.ordinal() as i32)
+    };
     properties.maxSize = bytes as usize;
     let mut pool = std::ptr::null_mut();
     // SAFETY: both pointers are valid; the pool lives as long as the process.
@@ -118,7 +120,9 @@ pub(super) fn keep_freed_memory(device: &CudaDevice) -> Result<()> {
 fn pool(device: &CudaDevice) -> Result<sys::CUmemoryPool> {
     let mut pool = std::ptr::null_mut();
     // SAFETY: a device that exists.
-    unsafe { sys::cuDeviceGetMemPool(&raw mut pool, device.cuda_stream().context().cu_device()) }.result().w()?;
+    unsafe { sys::cuDeviceGetMemPool(&raw mut pool, device.cuda_stream().context().cu_device()) }
+        .result()
+        .w()?;
     Ok(pool)
 }
 

@@ -6,7 +6,6 @@
 #![allow(clippy::needless_range_loop)] // Counted loops are what the compiler unrolls into registers.
 
 use super::channel::{Affine, Channel, Place};
-use crate::activation::rectify;
 use crate::parallel::Shared;
 use crate::pool::{HALF, Pixels, eights, maximum, route};
 use crate::simd::{Float, Isa, Kernel, Lanes};
@@ -64,7 +63,8 @@ impl<T: Float> Kernel for NormaliseHalves<'_, T> {
             for (rows, y) in halves.pairs(&x[from]).zip(y.chunks_exact_mut(halves.windows.1)) {
                 for eight in eights(halves.windows.1) {
                     let normalised = affine.pixels::<I>(eight.load::<I, T>(rows));
-                    eight.store_one(maximum(normalised).map(rectify), y);
+                    let best = maximum::<I, T>(normalised);
+                    eight.store_one(I::gate(best, best), y);
                 }
             }
         }
@@ -107,12 +107,12 @@ impl<T: Float> Kernel for HalvesGradient<'_, T> {
                     let pixels = eight.load::<I, T>(rows);
                     let (gradient, share) = share::<I, T>(affine, pixels, eight.load_one(dy));
                     eight.store::<I, T>(share, [&mut *upper, &mut *lower]);
-                    sum = sum.add(eight.fresh(gradient));
+                    sum = sum.add(eight.fresh::<I, T>(gradient));
                     let mut products = Lanes::ZERO;
                     for i in 0..4 {
                         products = affine.deviation(pixels[i]).mul_add::<I>(share[i], products);
                     }
-                    product = product.add(eight.fresh(products));
+                    product = product.add(eight.fresh::<I, T>(products));
                 }
             }
             targets.into_remainder().fill(T::ZERO);
@@ -146,6 +146,6 @@ impl<T: Float> Affine<T> {
 #[inline(always)]
 fn share<I: Isa, T: Float>(affine: Affine<T>, pixels: Pixels<T>, dy: Lanes<T>) -> (Lanes<T>, Pixels<T>) {
     let normalised = affine.pixels::<I>(pixels);
-    let dy = maximum(normalised).zip(dy, |best, dy| if best <= T::ZERO { T::ZERO } else { dy });
-    (dy, route(normalised, dy))
+    let dy = I::gate(maximum::<I, T>(normalised), dy);
+    (dy, route::<I, T>(normalised, dy))
 }

@@ -1,6 +1,5 @@
 //! Non-overlapping windows of 2x2 pixels, eight at a time.
 
-use super::max::{beats, larger};
 use crate::reduce::load;
 use crate::simd::{Float, Isa, LANES, Lanes};
 
@@ -66,41 +65,26 @@ impl Eight {
 
     /// Zero for windows that were in a piece before, so that sums have every window once.
     #[inline(always)]
-    pub fn fresh<T: Float>(self, one: Lanes<T>) -> Lanes<T> {
-        if self.repeated == [0; 2] {
-            return one;
-        }
-        let mut both = one.to_array();
-        for i in 0..HALF {
-            both[i] = if i < self.repeated[0] { T::ZERO } else { both[i] };
-            both[HALF + i] = if i < self.repeated[1] { T::ZERO } else { both[HALF + i] };
-        }
-        Lanes::from_array(both)
+    pub fn fresh<I: Isa, T: Float>(self, one: Lanes<T>) -> Lanes<T> {
+        let places = [HALF - self.repeated[0], HALF - self.repeated[1]];
+        I::gate(Eight { places, ..self }.load_one(T::STEP), one)
     }
 }
 
 /// The maximum of each window.
 #[inline(always)]
-pub(crate) fn maximum<T: Float>([a, b, c, d]: Pixels<T>) -> Lanes<T> {
-    a.zip(b, larger).zip(c, larger).zip(d, larger)
+pub(crate) fn maximum<I: Isa, T: Float>([a, b, c, d]: Pixels<T>) -> Lanes<T> {
+    I::larger(I::larger(I::larger(a, b), c), d)
 }
 
 /// For every pixel the part of its window's gradient: all of it for the first maximum, or a NaN.
 #[inline(always)]
-pub(crate) fn route<T: Float>([a, b, c, d]: Pixels<T>, dy: Lanes<T>) -> Pixels<T> {
-    let best_of_two = a.zip(b, larger);
-    let best_of_three = best_of_two.zip(c, larger);
+pub(crate) fn route<I: Isa, T: Float>([a, b, c, d]: Pixels<T>, dy: Lanes<T>) -> Pixels<T> {
+    let best_of_two = I::larger(a, b);
+    let best_of_three = I::larger(best_of_two, c);
     // From the last pixel to the first: whoever beats those before takes what is left.
-    let (dd, left) = take(d, best_of_three, dy);
-    let (dc, left) = take(c, best_of_two, left);
-    let (db, da) = take(b, a, left);
+    let [dd, left] = I::take(d, best_of_three, dy);
+    let [dc, left] = I::take(c, best_of_two, left);
+    let [db, da] = I::take(b, a, left);
     [da, db, dc, dd]
-}
-
-/// A gradient for `later` and for those before it.
-#[inline(always)]
-fn take<T: Float>(later: Lanes<T>, earlier: Lanes<T>, dy: Lanes<T>) -> (Lanes<T>, Lanes<T>) {
-    let won = later.zip3(earlier, dy, |later, earlier, dy| if beats(later, earlier) { dy } else { T::ZERO });
-    let lost = later.zip3(earlier, dy, |later, earlier, dy| if beats(later, earlier) { T::ZERO } else { dy });
-    (won, lost)
 }

@@ -3,18 +3,11 @@
 use super::Windows;
 use super::halves::{HALF, eights, maximum, route};
 use super::rows::{combine, fold};
-use crate::simd::{Float, Isa};
+use crate::simd::{Float, Isa, beats};
 use std::ops::Range;
 
-/// Whether a later value takes the maximum from an earlier one: only if it is larger, or a NaN.
 #[inline(always)]
-pub(super) fn beats<T: Float>(later: T, earlier: T) -> bool {
-    // No short circuit: both questions at once make vectors.
-    (later > earlier) | later.is_nan()
-}
-
-#[inline(always)]
-pub(super) fn larger<T: Float>(earlier: T, later: T) -> T {
+fn larger<T: Float>(earlier: T, later: T) -> T {
     if beats(later, earlier) { later } else { earlier }
 }
 
@@ -24,7 +17,8 @@ pub(super) fn halves<I: Isa, T: Float>(windows: Windows, x: &[T], y: &mut [T]) {
     for (rows, y) in x.chunks_exact(2 * width).zip(y.chunks_exact_mut(columns)) {
         let (upper, lower) = rows.split_at(width);
         if columns >= HALF {
-            eights(columns).for_each(|eight| eight.store_one(maximum(eight.load::<I, T>([upper, lower])), y));
+            eights(columns)
+                .for_each(|eight| eight.store_one(maximum::<I, T>(eight.load::<I, T>([upper, lower])), y));
             continue;
         }
         for ((y, a), b) in y.iter_mut().zip(upper.chunks_exact(2)).zip(lower.chunks_exact(2)) {
@@ -63,7 +57,7 @@ pub(super) fn halves_gradient<I: Isa, T: Float>(windows: Windows, x: &[T], dy: &
         lower[2 * columns..].fill(T::ZERO);
         for eight in eights(columns) {
             let pixels = eight.load::<I, T>([rows.0, rows.1]);
-            let gradients = route(pixels, eight.load_one(dy));
+            let gradients = route::<I, T>(pixels, eight.load_one(dy));
             eight.store::<I, T>(gradients, [&mut *upper, &mut *lower]);
         }
     }
