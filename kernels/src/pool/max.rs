@@ -17,8 +17,9 @@ pub(super) fn halves<I: Isa, T: Float>(windows: Windows, x: &[T], y: &mut [T]) {
     for (rows, y) in x.chunks_exact(2 * width).zip(y.chunks_exact_mut(columns)) {
         let (upper, lower) = rows.split_at(width);
         if columns >= HALF {
-            eights(columns)
-                .for_each(|eight| eight.store_one(maximum::<I, T>(eight.load::<I, T>([upper, lower])), y));
+            for eight in eights(columns) {
+                eight.store_one(maximum::<I, T>(eight.load::<I, T>([upper, lower])), y);
+            }
             continue;
         }
         for ((y, a), b) in y.iter_mut().zip(upper.chunks_exact(2)).zip(lower.chunks_exact(2)) {
