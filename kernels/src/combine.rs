@@ -7,7 +7,7 @@ use crate::tensor::{values, with_float};
 use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, Device, Result, Shape, Storage, Tensor, WithDType};
 #[cfg(feature = "cuda")]
-use candle_core::{CudaStorage, Layout};
+use candle_core::{CudaStorage, backend::BackendDevice};
 
 /// Values of one job.
 const CHUNK: usize = 1 << 15;
@@ -148,6 +148,7 @@ impl Compute<1> for Channels {
     fn cuda(&self, [x]: [Argument<CudaStorage>; 1]) -> Result<(CudaStorage, Shape)> {
         let shape = self.shape(x.1.shape());
         let part = x.1.narrow(1, self.first, self.count)?;
+        // SAFETY: the copy writes all of it.
         let mut copy = unsafe { x.0.device().alloc_uninit(&shape, x.0.dtype())? };
         x.0.copy_strided_src(&mut copy, 0, &part)?;
         Ok((copy, shape))
