@@ -111,7 +111,7 @@ impl Trainer<'_> {
         let order = epoch_order(self.data.train.len(), &mut rng);
         let batches: Vec<&[usize]> = order.chunks(self.recipe.batch).collect();
         let (mut total, steps) = (0.0, batches.len() * self.plan.epochs);
-        let mut losses = Losses::default();
+        let mut losses: Vec<(Tensor, usize)> = Vec::new();
         for (place, indices) in batches.iter().enumerate() {
             if self.stop.is_asked() {
                 return Ok(None);
@@ -120,12 +120,10 @@ impl Trainer<'_> {
             let (images, targets) = (images.to_device(&state.device)?, targets.to_device(&state.device)?);
             let step = state.epoch * batches.len() + place;
             let lr = cosine(self.plan.lr, self.recipe.lr_end, step, steps);
-            losses.push(
-                state.step(architecture, self.recipe, teacher, (&images, &targets), lr)?,
-                indices.len(),
-            );
-            if losses.waiting() == LOSSES || place + 1 == batches.len() {
-                total += losses.take()?;
+            let loss = state.step(architecture, self.recipe, teacher, (&images, &targets), lr)?;
+            losses.push((loss, indices.len()));
+            if losses.len() == LOSSES || place + 1 == batches.len() {
+                total += sum_over_images(std::mem::take(&mut losses))?;
                 if !total.is_finite() {
                     break;
                 }
@@ -139,30 +137,11 @@ impl Trainer<'_> {
 /// step is queued.
 const LOSSES: usize = 32;
 
-/// Losses that still lie on the device, with the numbers of images they are means of.
-#[derive(Default)]
-struct Losses {
-    means: Vec<Tensor>,
-    counts: Vec<usize>,
-}
-
-impl Losses {
-    fn push(&mut self, mean: Tensor, count: usize) {
-        self.means.push(mean);
-        self.counts.push(count);
-    }
-
-    fn waiting(&self) -> usize {
-        self.means.len()
-    }
-
-    /// Their sum over images.
-    fn take(&mut self) -> Result<f64> {
-        let means = Tensor::stack(&self.means, 0)?.to_vec1::<f32>()?;
-        let sum = means.iter().zip(&self.counts).map(|(&mean, &count)| f64::from(mean) * count as f64).sum();
-        *self = Self::default();
-        Ok(sum)
-    }
+/// The sum over images of losses that still lie on the device, each the mean over so many images.
+fn sum_over_images(losses: Vec<(Tensor, usize)>) -> Result<f64> {
+    let (means, counts): (Vec<Tensor>, Vec<usize>) = losses.into_iter().unzip();
+    let means = Tensor::stack(&means, 0)?.to_vec1::<f32>()?;
+    Ok(means.into_iter().zip(counts).map(|(mean, count)| f64::from(mean) * count as f64).sum())
 }
 
 fn missing(key: ParamKey) -> candle_core::Error {

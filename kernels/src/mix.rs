@@ -69,7 +69,7 @@ impl Op<3> for Mix {
             return gradients_on_cuda([a, b, lambda], dy, wanted);
         }
         let weight = lambda.reshape(())?.to_dtype(DType::F64)?.to_scalar()?;
-        let packed = Gradients { lambda: weight }.run([a, b, dy])?;
+        let packed = MixGradient { lambda: weight }.run([a, b, dy])?;
         let count = dy.elem_count();
         let part = |i: usize, shape: &Shape| packed.narrow(0, i * count, shape.elem_count())?.reshape(shape);
         let da = wanted[0].then(|| part(0, a.shape())).transpose()?;
@@ -99,11 +99,11 @@ impl<T: Float> Kernel for Blend<'_, T> {
 }
 
 /// (a, b, dy) -> da, db and dlambda, one behind the other.
-struct Gradients {
+struct MixGradient {
     lambda: f64,
 }
 
-impl Compute<3> for Gradients {
+impl Compute<3> for MixGradient {
     fn name(&self) -> &'static str {
         "mix-gradient"
     }

@@ -1,4 +1,4 @@
-//! Batch normalisation (Ioffe and Szegedy, 2015), with the ReLU that usually follows fused in.
+//! Batch normalisation (Ioffe and Szegedy, 2015), with the ReLU and the pooling that often follow fused in.
 //!
 //! One channel at a time: its values are read for the mean and the variance and again for the result,
 //! while they are still in the cache. Small planes are worked on several channels at a time.
@@ -33,6 +33,12 @@ pub enum Epilogue {
     /// [`relu`](crate::relu) and [`max_pool2d`] with windows of 2x2 and stride 2; the input must be an image,
     /// `[batch, channels, height, width]`.
     ReluMaxPool,
+}
+
+impl Epilogue {
+    fn rectifies(self) -> bool {
+        self != Self::None
+    }
 }
 
 /// What [`batch_norm_train`] computes.
@@ -183,7 +189,7 @@ impl BatchNorm {
         let y = Shared::new(y);
         let channel =
             |c: usize, moments| Channel::new(moments, self.eps, gamma[c].to_f64(), beta[c].to_f64());
-        let relu = self.epilogue != Epilogue::None;
+        let relu = self.epilogue.rectifies();
         if small(dims) {
             let blocks = Block::all(dims);
             let parts = parallel::map(blocks.len(), |i| {
@@ -228,18 +234,18 @@ impl Compute<3> for BatchNorm {
     }
 
     fn cpu(&self, [x, gamma, beta]: [Argument<CpuStorage>; 3]) -> Result<(CpuStorage, Shape)> {
-        let (shape, x_dims) = (x.1.shape(), x.1.dims());
+        let dims = x.1.dims();
         with_float!(self.op, x.0.dtype(), T => {
             let x = values::<T>(self.op, x)?;
             let (gamma, beta) = (values::<T>(self.op, gamma)?, values::<T>(self.op, beta)?);
             let given = self.given.as_ref().map(host_numbers).transpose()?;
             let mut channels = Vec::new();
             let shape = match self.epilogue {
-                Epilogue::ReluMaxPool => Shape::from(Halves::output(shape.dims()).to_vec()),
-                _ => shape.clone(),
+                Epilogue::ReluMaxPool => Shape::from(&Halves::output(dims)[..]),
+                Epilogue::None | Epilogue::Relu => Shape::from(dims),
             };
             let y = parallel::build(shape.elem_count(), |y| {
-                channels = self.forward(x_dims, x, (gamma, beta), given.as_deref(), y);
+                channels = self.forward(dims, x, (gamma, beta), given.as_deref(), y);
             });
             // Set once: an op is applied once.
             let _ = self.saved.set(Saved::Host(channels));
@@ -249,7 +255,7 @@ impl Compute<3> for BatchNorm {
 
     #[cfg(feature = "cuda")]
     fn cuda(&self, [x, gamma, beta]: [Argument<CudaStorage>; 3]) -> Result<(CudaStorage, Shape)> {
-        let how = (self.eps, self.epilogue != Epilogue::None);
+        let how = (self.eps, self.epilogue.rectifies());
         let (y, channels, moments) = match &self.given {
             None => {
                 let (y, channels, moments) = crate::cuda::norm_train(self.op, x, gamma, beta, how)?;
@@ -316,7 +322,7 @@ impl BatchNormGradient {
         dx: &mut [T],
     ) -> Vec<(f64, f64)> {
         let Self { epilogue, batch_statistics, .. } = *self;
-        let relu = epilogue != Epilogue::None;
+        let relu = epilogue.rectifies();
         let dx = &Shared::new(dx);
         if small(dims) {
             let blocks = Block::all(dims);
@@ -382,7 +388,7 @@ impl Compute<2> for BatchNormGradient {
             x,
             dy,
             channels,
-            (self.epilogue != Epilogue::None, self.batch_statistics),
+            (self.epilogue.rectifies(), self.batch_statistics),
         )?;
         Ok((packed, Shape::from(length)))
     }

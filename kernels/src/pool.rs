@@ -151,10 +151,11 @@ impl Windows {
         whole(self.height) && whole(self.width)
     }
 
-    /// Non-overlapping 2x2 windows that start at the first pixel: the usual case, worth its own loop.
+    /// Non-overlapping 2x2 windows that start at the first pixel, in rows of half a vector or more: the usual
+    /// case, worth its own loop.
     fn halves(self) -> bool {
         let half = |axis: Axis| (axis.kernel, axis.stride, axis.padding) == (2, 2, 0);
-        half(self.height) && half(self.width)
+        half(self.height) && half(self.width) && self.width.output >= HALF
     }
 }
 

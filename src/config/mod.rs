@@ -29,8 +29,6 @@ settings! {
         /// When the search ends: 90s, 10m or 1.5h of wall-clock time, 200evals (the initial population
         /// included) or 30gens.
         pub budget: Budget = Budget::Seconds(160.0),
-        /// How a GPU is used.
-        pub cuda: CudaConfig = CudaConfig::default(),
         /// What is minimised: error, params, macs, activation_memory, latency. The first is the one that training
         /// lowers.
         pub objectives: Vec<String> = vec!["error".into(), "params".into()],
@@ -48,17 +46,10 @@ settings! {
         pub finish: FinishConfig = FinishConfig::default(),
         /// How latency is measured.
         pub latency: LatencyConfig = LatencyConfig::default(),
+        /// How a GPU is used.
+        pub cuda: CudaConfig = CudaConfig::default(),
         /// Weights kept on disk: "front" (of the members of a front) or "all".
         pub keep_weights: String = "front".into(),
-    }
-}
-
-settings! {
-    /// How a GPU is used.
-    pub struct CudaConfig {
-        /// MiB of the device that the run takes at most, all workers together; a child that needs more is recorded as
-        /// out of memory. 0: all there is.
-        pub memory: u64 = 0,
     }
 }
 
@@ -149,6 +140,15 @@ settings! {
         pub warmup: usize = 10,
         /// Forward passes that count; their median is the latency.
         pub repeats: usize = 50,
+    }
+}
+
+settings! {
+    /// How a GPU is used.
+    pub struct CudaConfig {
+        /// MiB of the device that the run takes at most, all workers together; a child that needs more is recorded as
+        /// out of memory. 0: all there is.
+        pub memory: u64 = 0,
     }
 }
 

@@ -53,6 +53,8 @@ impl Config {
         let largest = i64::MAX as u64; // the largest whole number of TOML, in which the run is stored
         require(self.seed <= largest, "seed", format!("at most {largest}"), self.seed)?;
         device(&self.device)?;
+        let most = u64::MAX >> 20; // MiB that are a number of bytes
+        require(self.cuda.memory <= most, "cuda.memory", format!("at most {most}"), self.cuda.memory)?;
         one_of("strategy", &self.strategy, names.strategies)?;
         one_of("keep_weights", &self.keep_weights, &["front", "all"])?;
         self.validate_objectives(names)?;

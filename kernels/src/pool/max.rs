@@ -1,7 +1,7 @@
 //! The maximum of the windows of one plane, and where its gradient goes.
 
 use super::Windows;
-use super::halves::{HALF, eights, maximum, route};
+use super::halves::{eights, maximum, route};
 use super::rows::{combine, fold};
 use crate::simd::{Float, Isa, beats};
 use std::ops::Range;
@@ -16,14 +16,8 @@ pub(super) fn halves<I: Isa, T: Float>(windows: Windows, x: &[T], y: &mut [T]) {
     let (width, columns) = (windows.width.input, windows.width.output);
     for (rows, y) in x.chunks_exact(2 * width).zip(y.chunks_exact_mut(columns)) {
         let (upper, lower) = rows.split_at(width);
-        if columns >= HALF {
-            for eight in eights(columns) {
-                eight.store_one(maximum::<I, T>(eight.load::<I, T>([upper, lower])), y);
-            }
-            continue;
-        }
-        for ((y, a), b) in y.iter_mut().zip(upper.chunks_exact(2)).zip(lower.chunks_exact(2)) {
-            *y = larger(larger(a[0], a[1]), larger(b[0], b[1]));
+        for eight in eights(columns) {
+            eight.store_one(maximum::<I, T>(eight.load::<I, T>([upper, lower])), y);
         }
     }
 }
@@ -47,9 +41,6 @@ pub(super) fn any<T: Float>(windows: Windows, x: &[T], line: &mut [T], y: &mut [
 #[inline(always)]
 pub(super) fn halves_gradient<I: Isa, T: Float>(windows: Windows, x: &[T], dy: &[T], dx: &mut [T]) {
     let (width, columns) = (windows.width.input, windows.width.output);
-    if columns < HALF {
-        return any_gradient(windows, x, dy, dx);
-    }
     let mut targets = dx.chunks_exact_mut(2 * width);
     for ((rows, dy), dx) in x.chunks_exact(2 * width).zip(dy.chunks_exact(columns)).zip(&mut targets) {
         let (rows, (upper, lower)) = (rows.split_at(width), dx.split_at_mut(width));

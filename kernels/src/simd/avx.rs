@@ -1,0 +1,174 @@
+//! What is said in the processor's own instructions on x86-64, because the compiler does not find it by itself.
+
+use super::{Float, Isa, LANES, Lanes, Portable};
+use std::any::TypeId;
+use std::arch::x86_64::*;
+use std::mem::transmute_copy;
+
+macro_rules! avx {
+    ($(#[$meta:meta])* $name:ident) => {
+        $(#[$meta])*
+        pub(crate) struct $name;
+
+        impl Isa for $name {
+            #[inline(always)]
+            fn mul_add<T: Float>(a: T, b: T, c: T) -> T {
+                a.fused(b, c)
+            }
+
+            /// Said in so many words: the compiler's own search for vectors sometimes finds others, that cross
+            /// from one operand to the next, and then keeps nothing in registers.
+            #[inline(always)]
+            fn mul_add_lanes<T: Float>(a: Lanes<T>, b: Lanes<T>, c: Lanes<T>) -> Lanes<T> {
+                // SAFETY: `T` is `f32` in the one case and otherwise `f64`, with eight lanes of the same size, and
+                // code for this instruction set only runs where it exists.
+                unsafe {
+                    if TypeId::of::<T>() == TypeId::of::<f32>() {
+                        return transmute_copy(&_mm256_fmadd_ps(
+                            transmute_copy(&a),
+                            transmute_copy(&b),
+                            transmute_copy(&c),
+                        ));
+                    }
+                    let [a, b, c]: [[__m256d; 2]; 3] = [transmute_copy(&a), transmute_copy(&b), transmute_copy(&c)];
+                    transmute_copy(&[_mm256_fmadd_pd(a[0], b[0], c[0]), _mm256_fmadd_pd(a[1], b[1], c[1])])
+                }
+            }
+
+            #[inline(always)]
+            fn larger<T: Float>(earlier: Lanes<T>, later: Lanes<T>) -> Lanes<T> {
+                if TypeId::of::<T>() != TypeId::of::<f32>() {
+                    return Portable::larger(earlier, later);
+                }
+                // SAFETY: `T` is `f32`, and code for this instruction set only runs where it exists.
+                unsafe {
+                    let (earlier, later): (__m256, __m256) = (transmute_copy(&earlier), transmute_copy(&later));
+                    transmute_copy(&_mm256_blendv_ps(earlier, later, beats_avx(later, earlier)))
+                }
+            }
+
+            #[inline(always)]
+            fn take<T: Float>(later: Lanes<T>, earlier: Lanes<T>, dy: Lanes<T>) -> [Lanes<T>; 2] {
+                if TypeId::of::<T>() != TypeId::of::<f32>() {
+                    return Portable::take(later, earlier, dy);
+                }
+                // SAFETY: as in `larger`.
+                unsafe {
+                    let (later, dy): (__m256, __m256) = (transmute_copy(&later), transmute_copy(&dy));
+                    let beats = beats_avx(later, transmute_copy(&earlier));
+                    transmute_copy(&[_mm256_and_ps(beats, dy), _mm256_andnot_ps(beats, dy)])
+                }
+            }
+
+            #[inline(always)]
+            fn gate<T: Float>(y: Lanes<T>, dy: Lanes<T>) -> Lanes<T> {
+                if TypeId::of::<T>() != TypeId::of::<f32>() {
+                    return Portable::gate(y, dy);
+                }
+                // SAFETY: as in `larger`.
+                unsafe {
+                    let on = _mm256_cmp_ps::<_CMP_NLE_UQ>(transmute_copy(&y), _mm256_setzero_ps());
+                    transmute_copy(&_mm256_and_ps(on, transmute_copy(&dy)))
+                }
+            }
+
+            #[inline(always)]
+            fn unzip<T: Float>(vectors: [Lanes<T>; 2]) -> [Lanes<T>; 2] {
+                if TypeId::of::<T>() != TypeId::of::<f32>() {
+                    return Portable::unzip(vectors);
+                }
+                // SAFETY: as in `larger`.
+                unsafe { transmute_copy(&unzip_avx(transmute_copy(&vectors))) }
+            }
+
+            #[inline(always)]
+            fn zip<T: Float>(vectors: [Lanes<T>; 2]) -> [Lanes<T>; 2] {
+                if TypeId::of::<T>() != TypeId::of::<f32>() {
+                    return Portable::zip(vectors);
+                }
+                // SAFETY: as in `larger`.
+                unsafe { transmute_copy(&zip_avx(transmute_copy(&vectors))) }
+            }
+
+            #[inline(always)]
+            fn transpose<T: Float>(vectors: [Lanes<T>; LANES]) -> [Lanes<T>; LANES] {
+                if TypeId::of::<T>() != TypeId::of::<f32>() {
+                    return Portable::transpose(vectors);
+                }
+                // SAFETY: as in `larger`.
+                unsafe { transmute_copy(&transpose_avx(transmute_copy(&vectors))) }
+            }
+        }
+    };
+}
+
+avx!(
+    /// x86-64 with AVX2 and fused multiply-add.
+    Avx2
+);
+avx!(
+    /// x86-64 with AVX-512: the vectors of AVX2, twice as many registers, masks. Same bits as AVX2.
+    Avx512
+);
+
+/// [`beats`] as a mask.
+///
+/// # Safety
+/// The processor must have AVX.
+#[inline(always)]
+unsafe fn beats_avx(later: __m256, earlier: __m256) -> __m256 {
+    unsafe {
+        let (larger, nan) =
+            (_mm256_cmp_ps::<_CMP_GT_OQ>(later, earlier), _mm256_cmp_ps::<_CMP_UNORD_Q>(later, later));
+        _mm256_or_ps(larger, nan)
+    }
+}
+
+/// # Safety
+/// The processor must have AVX.
+#[inline(always)]
+unsafe fn unzip_avx([a, b]: [__m256; 2]) -> [__m256; 2] {
+    unsafe {
+        let (low, high) = (_mm256_permute2f128_ps::<0x20>(a, b), _mm256_permute2f128_ps::<0x31>(a, b));
+        [_mm256_shuffle_ps::<0x88>(low, high), _mm256_shuffle_ps::<0xdd>(low, high)]
+    }
+}
+
+/// # Safety
+/// The processor must have AVX.
+#[inline(always)]
+unsafe fn zip_avx([even, odd]: [__m256; 2]) -> [__m256; 2] {
+    unsafe {
+        let (low, high) = (_mm256_unpacklo_ps(even, odd), _mm256_unpackhi_ps(even, odd));
+        [_mm256_permute2f128_ps::<0x20>(low, high), _mm256_permute2f128_ps::<0x31>(low, high)]
+    }
+}
+
+/// Interleaves pairs, then pairs of pairs, then halves: 24 shuffles where scalar code takes 64 moves.
+///
+/// # Safety
+/// The processor must have AVX.
+#[inline(always)]
+unsafe fn transpose_avx(v: [__m256; LANES]) -> [__m256; LANES] {
+    let mut pairs = v;
+    let mut fours = v;
+    let mut result = v;
+    unsafe {
+        for i in 0..4 {
+            pairs[2 * i] = _mm256_unpacklo_ps(v[2 * i], v[2 * i + 1]);
+            pairs[2 * i + 1] = _mm256_unpackhi_ps(v[2 * i], v[2 * i + 1]);
+        }
+        for i in [0, 4] {
+            for j in 0..2 {
+                let (low, high) = (pairs[i + j], pairs[i + j + 2]);
+                fours[i + 2 * j] = _mm256_shuffle_ps::<0x44>(low, high);
+                fours[i + 2 * j + 1] = _mm256_shuffle_ps::<0xee>(low, high);
+            }
+        }
+        for i in 0..4 {
+            result[i] = _mm256_permute2f128_ps::<0x20>(fours[i], fours[i + 4]);
+            result[i + 4] = _mm256_permute2f128_ps::<0x31>(fours[i], fours[i + 4]);
+        }
+    }
+    result
+}
