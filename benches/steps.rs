@@ -14,7 +14,7 @@ use criterion::{BenchmarkGroup, Criterion, criterion_group, criterion_main};
 use morphisms::Network;
 use networks::{CLASSES, Named};
 use paretomorph::config::Recipe;
-use paretomorph::train::State;
+use paretomorph::train::{State, Step};
 use rayon::{ThreadPool, ThreadPoolBuilder};
 
 /// As in the program that is measured.
@@ -22,7 +22,7 @@ use rayon::{ThreadPool, ThreadPoolBuilder};
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 const BATCH: usize = 64;
-const LR: f64 = 1e-3;
+const STEP: Step = Step { lr: 1e-3, dropout: 0 };
 
 /// Images that look random to the arithmetic, the same in every run.
 fn images(network: &Network, batch: usize) -> Tensor {
@@ -39,7 +39,7 @@ fn step(group: &mut BenchmarkGroup<'_, WallTime>, pool: &ThreadPool, network: &N
     let mut training = State::new(network.weights(), &Device::Cpu).expect("a training");
     let recipe = Recipe::default();
     let mut step =
-        || training.step(network.architecture(), &recipe, None, (&images, &targets), LR).expect("a step");
+        || training.step(network.architecture(), &recipe, None, (&images, &targets), STEP).expect("a step");
     group.bench_function(format!("step/{}", threads(pool)), |b| pool.install(|| b.iter(&mut step)));
 }
 

@@ -112,11 +112,14 @@ fn kind(layer: &Layer) -> LayerKind {
     match layer {
         Layer::Input => LayerKind::Input,
         Layer::Conv(_) => LayerKind::Conv,
-        Layer::BatchNorm { .. } => LayerKind::BatchNorm,
-        Layer::Relu => LayerKind::Relu,
+        Layer::BatchNorm { .. } | Layer::GroupNorm { .. } => LayerKind::Norm,
+        Layer::Activation(_) | Layer::Prelu | Layer::Scale { .. } | Layer::Dropout { .. } => {
+            LayerKind::Activation
+        }
         Layer::Pool { .. } => LayerKind::Pool,
         Layer::GlobalAveragePool => LayerKind::GlobalPool,
         Layer::Add => LayerKind::Add,
+        Layer::Multiply => LayerKind::Multiply,
         Layer::Mix => LayerKind::Mix,
         Layer::Concat => LayerKind::Concat,
         Layer::Flatten => LayerKind::Flatten,

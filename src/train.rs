@@ -6,6 +6,7 @@ use std::path::Path;
 use candle_convnet::{self as ops, Parameter, SgdConfig, Tape, Value};
 use candle_core::{Device, Tensor};
 use morphisms::{Architecture, BatchStatistics, LayerId, Mode, Network, ParamKey, Role, Weights, forward};
+use rand::RngExt;
 use serde::{Deserialize, Serialize};
 
 use crate::config::Recipe;
@@ -18,6 +19,15 @@ use crate::{Error, Result};
 const STATISTICS_MOMENTUM: f64 = 0.1;
 /// Images a forward pass when nothing is trained.
 const EVAL_BATCH: usize = 256;
+
+/// Where in its schedule a step is.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Step {
+    /// The learning rate.
+    pub lr: f64,
+    /// The seed of what dropout zeroes.
+    pub dropout: u64,
+}
 
 /// What a training is to do.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -119,8 +129,11 @@ impl Trainer<'_> {
             let (images, targets) = self.data.train_batch(indices, self.recipe, &mut rng)?;
             let (images, targets) = (images.to_device(&state.device)?, targets.to_device(&state.device)?);
             let step = state.epoch * batches.len() + place;
-            let lr = cosine(self.plan.lr, self.recipe.lr_end, step, steps);
-            let loss = state.step(architecture, self.recipe, teacher, (&images, &targets), lr)?;
+            let at = Step {
+                lr: cosine(self.plan.lr, self.recipe.lr_end, step, steps),
+                dropout: rng::stream(self.plan.seed, "dropout", &[step as u64]).random(),
+            };
+            let loss = state.step(architecture, self.recipe, teacher, (&images, &targets), at)?;
             losses.push((loss, indices.len()));
             if losses.len() == LOSSES || place + 1 == batches.len() {
                 total += sum_over_images(std::mem::take(&mut losses))?;
@@ -185,12 +198,13 @@ impl State {
         recipe: &Recipe,
         teacher: Option<&Network>,
         (images, targets): (&Tensor, &Tensor),
-        lr: f64,
+        Step { lr, dropout }: Step,
     ) -> Result<Tensor> {
         let tape = Tape::new();
         let values = self.values(&tape)?;
         let param = |key| values.get(&key).ok_or_else(|| missing(key));
-        let pass = forward(architecture, &param, &images.clone().into(), Mode::Train)?;
+        let pass =
+            forward(architecture, &param, &images.clone().into(), Mode::Train { dropout: Some(dropout) })?;
         let mut loss = ops::cross_entropy(&pass.logits, targets)?;
         if let Some(teacher) = teacher {
             let t = recipe.distill_temperature;

@@ -48,7 +48,7 @@ class Network(nn.Module):
             module, channels[layer["id"]] = build(layer, widths)
             place[layer["id"]] = len(modules)
             modules.append(module)
-            self.kinds.append(layer["type"])
+            self.kinds.append(kind_of(layer))
             self.inputs.append([place[source] for source in sources])
         self.layers = nn.ModuleList(modules)
         self.output = place[architecture["output"]]
@@ -115,9 +115,14 @@ class Network(nn.Module):
         return torch.optim.SGD(groups, lr=lr, momentum=momentum, nesterov=True, fused=True)
 
 
+def kind_of(layer: dict) -> str:
+    """What the layer is; of an activation, which."""
+    return layer.get("function", layer["type"])
+
+
 def build(layer: dict, channels: list[int]) -> tuple[nn.Module, int]:
     """The module of one layer and its output channels, or features; `channels` are its inputs'."""
-    kind, width = layer["type"], channels[0]
+    kind, width = kind_of(layer), channels[0]
     match kind:
         case "input" | "relu":
             return (nn.ReLU() if kind == "relu" else nn.Identity()), width

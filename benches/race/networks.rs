@@ -111,5 +111,5 @@ fn residual_block(draft: &mut Draft, x: LayerId, channels: usize) -> LayerId {
     let inner = draft.push(Layer::Conv(Conv::same(channels, 3)), &[inner]);
     let inner = draft.push(Layer::BATCH_NORM, &[inner]);
     let sum = draft.push(Layer::Add, &[x, inner]);
-    draft.push(Layer::Relu, &[sum])
+    draft.push(Layer::RELU, &[sum])
 }

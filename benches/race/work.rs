@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use candle_core::{DType, Device, Tensor};
 use morphisms::{Architecture, Network};
 use paretomorph::config::Recipe;
-use paretomorph::train::State;
+use paretomorph::train::{State, Step};
 
 use crate::Result;
 use crate::cases::Work;
@@ -14,7 +14,7 @@ use crate::networks::CLASSES;
 use crate::{kernels, population};
 
 /// Small, so that no number grows or vanishes over thousands of steps on one batch.
-const LR: f64 = 1e-3;
+const STEP: Step = Step { lr: 1e-3, dropout: 0 };
 
 /// Runs a case once and says how long what is timed took.
 pub type Run = Box<dyn FnMut() -> Result<Duration> + Send>;
@@ -52,7 +52,7 @@ fn step(architecture: &Architecture, batch: usize) -> Result<Run> {
     let network = network(architecture)?;
     let (mut training, recipe) = (State::new(network.weights(), &Device::Cpu)?, Recipe::default());
     Ok(Box::new(move || {
-        timed(|| Ok(training.step(network.architecture(), &recipe, None, (&images, &targets), LR)?))
+        timed(|| Ok(training.step(network.architecture(), &recipe, None, (&images, &targets), STEP)?))
     }))
 }
 

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use petgraph::Direction::Outgoing;
 use petgraph::algo::toposort;
 use petgraph::graph::{DiGraph, NodeIndex};
-use petgraph::visit::{Bfs, EdgeRef, Reversed};
+use petgraph::visit::{Bfs, EdgeRef};
 use serde::{Deserialize, Serialize};
 
 use crate::layer::{Conv, Layer, LayerId, PoolKind, Role, Shape, Window};
@@ -83,7 +83,8 @@ pub struct Architecture {
     /// Nodes are added in topological order, so a node's index is its place in that order. An edge carries the
     /// position of its tensor among the consumer's inputs.
     graph: DiGraph<Node, usize>,
-    index: BTreeMap<LayerId, NodeIndex>,
+    /// Sorted by id.
+    index: Vec<(LayerId, NodeIndex)>,
     input: Shape,
     output: LayerId,
     next: u32,
@@ -112,7 +113,18 @@ impl Architecture {
 
     /// The layer `id`, if there is one.
     pub fn get(&self, id: LayerId) -> Option<&Node> {
-        self.index.get(&id).map(|&index| &self.graph[index])
+        let place = self.index.binary_search_by_key(&id, |entry| entry.0).ok()?;
+        Some(&self.graph[self.index[place].1])
+    }
+
+    /// The place of layer `id`, which must exist, in topological order.
+    pub(crate) fn place(&self, id: LayerId) -> usize {
+        self.at(id).index()
+    }
+
+    fn at(&self, id: LayerId) -> NodeIndex {
+        let place = self.index.binary_search_by_key(&id, |entry| entry.0);
+        place.map_or_else(|_| panic!("no layer {id} in this architecture"), |place| self.index[place].1)
     }
 
     /// The layer `id`.
@@ -120,7 +132,7 @@ impl Architecture {
     /// # Panics
     /// If there is none: ids come from this architecture, so that is a bug of the caller.
     pub fn node(&self, id: LayerId) -> &Node {
-        self.get(id).unwrap_or_else(|| panic!("no layer {id} in this architecture"))
+        &self.graph[self.at(id)]
     }
 
     /// The output shape of the layer `id`, which must exist.
@@ -138,7 +150,7 @@ impl Architecture {
     pub fn consumers(&self, id: LayerId) -> Vec<(LayerId, usize)> {
         let mut consumers: Vec<_> = self
             .graph
-            .edges_directed(self.index[&id], Outgoing)
+            .edges_directed(self.at(id), Outgoing)
             .map(|edge| (edge.target(), *edge.weight()))
             .collect();
         consumers.sort_unstable();
@@ -147,14 +159,14 @@ impl Architecture {
 
     /// The one layer that reads the output of `id`, if it is read once and is not the logits.
     pub fn only_consumer(&self, id: LayerId) -> Option<&Node> {
-        let mut edges = self.graph.edges_directed(self.index[&id], Outgoing);
+        let mut edges = self.graph.edges_directed(self.at(id), Outgoing);
         let first = edges.next()?;
         edges.next().is_none().then(|| &self.graph[first.target()])
     }
 
     /// The layers whose output depends on layer `id`, itself included.
     pub fn descendants(&self, id: LayerId) -> Vec<LayerId> {
-        let mut search = Bfs::new(&self.graph, self.index[&id]);
+        let mut search = Bfs::new(&self.graph, self.at(id));
         let mut found: Vec<_> = std::iter::from_fn(|| search.next(&self.graph)).collect();
         found.sort_unstable();
         found.into_iter().map(|node| self.graph[node].id).collect()
@@ -260,7 +272,7 @@ impl Draft {
     pub fn conv_bn_relu(&mut self, x: LayerId, conv: Conv) -> LayerId {
         let conv = self.push(Layer::Conv(conv), &[x]);
         let norm = self.push(Layer::BATCH_NORM, &[conv]);
-        self.push(Layer::Relu, &[norm])
+        self.push(Layer::RELU, &[norm])
     }
 
     /// Adds a max pooling whose square windows tile the map.
@@ -335,40 +347,51 @@ impl Draft {
     }
 
     fn topological_order(&self) -> Result<Vec<LayerId>> {
-        let mut graph = DiGraph::<LayerId, ()>::new();
-        let index: BTreeMap<_, _> = self.layers.keys().map(|&id| (id, graph.add_node(id))).collect();
-        for (id, (_, inputs)) in &self.layers {
+        let ids: Vec<LayerId> = self.layers.keys().copied().collect();
+        let mut graph = DiGraph::<(), ()>::with_capacity(ids.len(), 2 * ids.len());
+        for _ in &ids {
+            graph.add_node(());
+        }
+        for (place, (id, (_, inputs))) in self.layers.iter().enumerate() {
             for input in inputs {
-                let Some(&from) = index.get(input) else {
+                let Ok(from) = ids.binary_search(input) else {
                     return Err(Error::Architecture(format!(
                         "layer {id} reads layer {input}, which does not exist"
                     )));
                 };
-                graph.add_edge(from, index[id], ());
+                graph.add_edge(NodeIndex::new(from), NodeIndex::new(place), ());
             }
         }
         let order = toposort(&graph, None).map_err(|cycle| {
-            Error::Architecture(format!("a cycle through layer {}", graph[cycle.node_id()]))
+            Error::Architecture(format!("a cycle through layer {}", ids[cycle.node_id().index()]))
         })?;
-        Ok(order.into_iter().map(|node| graph[node]).collect())
+        Ok(order.into_iter().map(|node| ids[node.index()]).collect())
     }
 
     fn with_shapes(mut self, order: &[LayerId]) -> Result<Architecture> {
-        let mut graph = DiGraph::<Node, usize>::with_capacity(order.len(), order.len());
-        let mut index: BTreeMap<LayerId, NodeIndex> = BTreeMap::new();
-        for &id in order {
-            let (layer, inputs) = self.layers.remove(&id).expect("the order lists every layer once");
-            let shapes: Vec<Shape> = inputs.iter().map(|input| graph[index[input]].shape).collect();
-            let shape = self.shape_of(id, &layer, &shapes)?;
-            let sources: Vec<NodeIndex> = inputs.iter().map(|input| index[input]).collect();
-            let node = graph.add_node(Node { id, layer, inputs, shape });
-            for (position, source) in sources.into_iter().enumerate() {
-                graph.add_edge(source, node, position);
+        let mut index: Vec<_> =
+            order.iter().enumerate().map(|(place, &id)| (id, NodeIndex::new(place))).collect();
+        index.sort_unstable();
+        let next = self.next.max(index.last().map_or(0, |(id, _)| id.0 + 1));
+        let mut architecture = Architecture {
+            graph: DiGraph::with_capacity(order.len(), 2 * order.len()),
+            index,
+            input: self.input,
+            output: self.output,
+            next,
+        };
+        for id in order {
+            let (layer, inputs) = self.layers.remove(id).expect("the order lists every layer once");
+            // Inputs come before their readers, so they are there.
+            let shapes: Vec<Shape> = inputs.iter().map(|&input| architecture.shape(input)).collect();
+            let shape = self.shape_of(*id, &layer, &shapes)?;
+            let node = architecture.graph.add_node(Node { id: *id, layer, inputs, shape });
+            for position in 0..shapes.len() {
+                let source = architecture.at(architecture.graph[node].inputs[position]);
+                architecture.graph.add_edge(source, node, position);
             }
-            index.insert(id, node);
         }
-        let next = self.next.max(order.iter().map(|id| id.0 + 1).max().unwrap_or(0));
-        Ok(Architecture { graph, index, input: self.input, output: self.output, next })
+        Ok(architecture)
     }
 
     fn shape_of(&self, id: LayerId, layer: &Layer, inputs: &[Shape]) -> Result<Shape> {
@@ -395,18 +418,21 @@ impl Draft {
 
 impl Architecture {
     fn check_all_reach_output(&self) -> Result<()> {
-        let reversed = Reversed(&self.graph);
-        let mut search = Bfs::new(reversed, self.index[&self.output]);
-        let reached = std::iter::from_fn(|| search.next(reversed)).count();
-        if reached < self.graph.node_count() {
-            return Err(Error::Architecture(format!(
-                "{} layers do not lead to the output, layer {}",
-                self.graph.node_count() - reached,
-                self.output
-            )));
+        let mut reached = vec![false; self.graph.node_count()];
+        reached[self.place(self.output)] = true;
+        for (place, node) in self.nodes().enumerate().rev() {
+            if reached[place] {
+                node.inputs.iter().for_each(|&input| reached[self.place(input)] = true);
+            }
         }
-        // So nobody reads the output: a reader would have to lead to it, in a cycle.
-        Ok(())
+        match reached.iter().filter(|&&reached| !reached).count() {
+            // So nobody reads the output: a reader would have to lead to it, in a cycle.
+            0 => Ok(()),
+            lost => Err(Error::Architecture(format!(
+                "{lost} layers do not lead to the output, layer {}",
+                self.output
+            ))),
+        }
     }
 }
 

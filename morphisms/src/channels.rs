@@ -8,7 +8,7 @@
 use std::collections::BTreeMap;
 
 use crate::architecture::{Architecture, Node};
-use crate::layer::{Conv, Layer, LayerId};
+use crate::layer::{Conv, Grouping, Layer, LayerId};
 
 /// A stretch of a tensor's channel axis that belongs to one group: `repeat` slices for each of its channels, the
 /// slices of a channel side by side.
@@ -39,7 +39,7 @@ impl Segment {
 pub enum Tie {
     /// A convolution or linear layer makes the channels: axis 0 of its weight and bias.
     Makes,
-    /// A batch norm or depthwise convolution works channel by channel: axis 0 of all its parameters.
+    /// A normalisation, PReLU or depthwise convolution has parameters channel by channel: axis 0 of all of them.
     Follows,
     /// A convolution or linear layer reads the channels: axis 1 of its weight.
     Reads,
@@ -57,6 +57,8 @@ pub struct ChannelGroup {
     pub channels: usize,
     /// Blocks of equally many channels that must change alike, because of grouped convolutions; 1: none.
     pub blocks: usize,
+    /// Whether growing must give every channel equally many copies: a layer or group norm takes means over them.
+    pub even: bool,
     /// The layers whose parameters hang on the group, in the order of their ids.
     pub ties: Vec<(LayerId, Tie)>,
 }
@@ -114,6 +116,7 @@ struct Set {
     parent: usize,
     channels: usize,
     blocks: usize,
+    even: bool,
     frozen: bool,
     ties: Vec<(LayerId, Tie)>,
 }
@@ -140,16 +143,25 @@ impl Ties {
                 self.tie(&inputs[0], node, Tie::Reads);
                 vec![self.make(node, *out_features)]
             }
-            Layer::BatchNorm { .. } => {
+            Layer::BatchNorm { .. } | Layer::Prelu => {
                 self.tie(&inputs[0], node, Tie::Follows);
                 inputs[0].clone()
             }
-            Layer::Relu | Layer::Pool { .. } | Layer::GlobalAveragePool => inputs[0].clone(),
+            Layer::GroupNorm { grouping, .. } => {
+                self.tie(&inputs[0], node, Tie::Follows);
+                self.average(*grouping, &inputs[0]);
+                inputs[0].clone()
+            }
+            Layer::Activation(_)
+            | Layer::Scale { .. }
+            | Layer::Dropout { .. }
+            | Layer::Pool { .. }
+            | Layer::GlobalAveragePool => inputs[0].clone(),
             Layer::Flatten => {
                 let (height, width) = architecture.input_shape(node).spatial();
                 repeated(&inputs[0], height * width)
             }
-            Layer::Add | Layer::Mix => {
+            Layer::Add | Layer::Mix | Layer::Multiply => {
                 inputs[1..].iter().for_each(|other| self.align(&inputs[0], other));
                 inputs[0].clone()
             }
@@ -183,7 +195,7 @@ impl Ties {
     fn make(&mut self, node: &Node, channels: usize) -> Open {
         let set = self.sets.len();
         let ties = vec![(node.id, Tie::Makes)];
-        self.sets.push(Set { parent: set, channels, blocks: 1, frozen: false, ties });
+        self.sets.push(Set { parent: set, channels, blocks: 1, even: false, frozen: false, ties });
         Open { set, channels, repeat: 1 }
     }
 
@@ -202,6 +214,24 @@ impl Ties {
     fn need_blocks(&mut self, set: usize, blocks: usize) {
         let root = self.root(set);
         self.sets[root].blocks = least_common_multiple(self.sets[root].blocks, blocks);
+    }
+
+    /// Ties channels that a normalisation averages over. Copies keep the average if every channel gets equally many;
+    /// beside channels of another origin, which get none, they would not.
+    fn average(&mut self, grouping: Grouping, layout: &[Open]) {
+        let blocks = match grouping {
+            Grouping::Each => return,
+            Grouping::All => 1,
+            Grouping::Groups(groups) => groups,
+        };
+        match *layout {
+            [Open { set, channels, .. }] if channels % blocks == 0 => {
+                self.need_blocks(set, blocks);
+                let root = self.root(set);
+                self.sets[root].even = true;
+            }
+            _ => layout.iter().for_each(|piece| self.freeze(piece.set)),
+        }
     }
 
     /// Ties two tensors channel by channel. Where their segments do not line up, nothing of them can change.
@@ -230,6 +260,7 @@ impl Ties {
         self.sets[b].parent = a;
         let set = &mut self.sets[a];
         set.ties.extend(other.ties);
+        set.even |= other.even;
         set.frozen |= other.frozen;
         set.blocks = least_common_multiple(set.blocks, other.blocks);
     }
@@ -242,8 +273,8 @@ impl Ties {
         let free = |set: &usize| self.sets[*set].parent == *set && !self.sets[*set].frozen;
         let mut roots: Vec<usize> = (0..self.sets.len()).filter(free).collect();
         let group = |set: &usize| {
-            let Set { channels, blocks, ties, .. } = self.sets[*set].clone();
-            ChannelGroup { channels, blocks, ties }
+            let Set { channels, blocks, even, ties, .. } = self.sets[*set].clone();
+            ChannelGroup { channels, blocks, even, ties }
         };
         roots.sort_by_key(|set| group(set).name());
         let segment = |open: &Open| Segment {

@@ -1,7 +1,7 @@
 //! What an architecture costs, counted without weights.
 
 use crate::architecture::{Architecture, Node};
-use crate::layer::{Layer, LayerId, Role};
+use crate::layer::{LayerId, Role};
 
 /// Bytes of an activation number in deployment, f32.
 const BYTES: u64 = 4;
@@ -31,7 +31,7 @@ impl Architecture {
 
     /// Peak bytes of live activations while one image is classified in f32, layer by layer in topological order.
     ///
-    /// A tensor lives from the layer that makes it to the last one that reads it. Batch norm, ReLU and flatten
+    /// A tensor lives from the layer that makes it to the last one that reads it. Normalisations, activations and flatten
     /// work in place when nobody else reads their input later, as deployed networks do.
     pub fn activation_memory(&self) -> u64 {
         let position: std::collections::BTreeMap<LayerId, usize> =
@@ -50,8 +50,7 @@ impl Architecture {
                 .map(|&input| self.shape(input).elements() as u64)
                 .sum();
             let made = node.shape.elements() as u64;
-            let in_place =
-                matches!(node.layer, Layer::BatchNorm { .. } | Layer::Relu | Layer::Flatten) && freed > 0;
+            let in_place = node.layer.is_in_place() && freed > 0;
             peak = peak.max(if in_place { live } else { live + made });
             live = live + made - freed;
         }

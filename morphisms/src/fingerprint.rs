@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use siphasher::sip128::{Hasher128, SipHasher13};
 
 use crate::architecture::{Architecture, Node};
-use crate::layer::{Layer, LayerId};
+use crate::layer::{Grouping, Layer, LayerId};
 
 /// 128 bits that isomorphic architectures share. Written as 32 hexadecimal digits.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -132,7 +132,10 @@ fn hash_layer(node: &Node, hasher: &mut SipHasher13) {
             number(2);
             hasher.write_u64(eps.to_bits());
         }
-        Layer::Relu => number(3),
+        Layer::Activation(function) => {
+            number(3);
+            function.code().into_iter().for_each(|part| hasher.write_u64(part));
+        }
         Layer::Pool { kind, window } => {
             number(4);
             number(kind as usize);
@@ -147,6 +150,21 @@ fn hash_layer(node: &Node, hasher: &mut SipHasher13) {
         Layer::Linear { out_features, bias } => {
             [10, out_features, usize::from(bias)].into_iter().for_each(&mut number)
         }
+        Layer::GroupNorm { grouping, eps } => {
+            [11, grouping.count(node.shape.channels())].into_iter().for_each(&mut number);
+            number(usize::from(grouping == Grouping::Each));
+            hasher.write_u64(eps.to_bits());
+        }
+        Layer::Prelu => number(12),
+        Layer::Scale { factor } => {
+            number(13);
+            hasher.write_u64(factor.to_bits());
+        }
+        Layer::Dropout { probability } => {
+            number(14);
+            hasher.write_u64(probability.to_bits());
+        }
+        Layer::Multiply => number(15),
     }
     let (height, width) = node.shape.spatial();
     [node.shape.channels(), height, width].into_iter().for_each(|size| hasher.write_u64(size as u64));

@@ -4,17 +4,27 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use candle_convnet::{self as ops, Operand};
 use candle_core::{Result, Tensor};
+use rand::RngExt;
 
 use crate::architecture::{Architecture, Node, ParamKey};
+use crate::init::Seed;
 use crate::layer::{Conv, Layer, LayerId, PoolKind, Role, Window};
 
-/// Which statistics a batch norm uses.
+/// Which statistics a batch norm uses, and whether dropout drops.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mode {
     /// The running ones: the function that is deployed.
     Eval,
     /// Those of the batch, which are handed out for the running ones.
-    Train,
+    Train {
+        /// The seed of what dropout zeroes; none: nothing.
+        dropout: Option<u64>,
+    },
+}
+
+impl Mode {
+    /// Training without dropout.
+    pub const TRAIN: Self = Self::Train { dropout: None };
 }
 
 /// Statistics of one channel axis over a batch.
@@ -159,13 +169,28 @@ impl<'r, 'a, V: Operand> Run<'r, 'a, V> {
                 let epilogue = self.fuse(node.id, last);
                 self.batch_norm(node.id, &inputs[0], eps, epilogue)
             }
-            Layer::Relu => ops::relu(&inputs[0]),
+            Layer::GroupNorm { grouping, eps } => {
+                let groups = grouping.count(node.shape.channels());
+                ops::group_norm(&inputs[0], param(Role::Gamma)?, param(Role::Beta)?, groups, eps)
+            }
+            Layer::Activation(function) => ops::activation(&inputs[0], function.operation()),
+            Layer::Prelu => ops::prelu(&inputs[0], param(Role::Slope)?),
+            Layer::Scale { factor } => ops::scale(&inputs[0], factor),
+            Layer::Dropout { probability } => match self.mode {
+                Mode::Train { dropout: Some(seed) } => {
+                    // Layers drop independently of each other.
+                    let seed = Seed { seed, stream: u64::from(node.id.0) }.rng().random();
+                    ops::dropout(&inputs[0], probability, seed)
+                }
+                Mode::Train { dropout: None } | Mode::Eval => Ok(inputs[0].clone()),
+            },
             Layer::Pool { kind: PoolKind::Max, window } => ops::max_pool2d(&inputs[0], &pool_config(&window)),
             Layer::Pool { kind: PoolKind::Average, window } => {
                 ops::avg_pool2d(&inputs[0], &pool_config(&window))
             }
             Layer::GlobalAveragePool => ops::global_avg_pool2d(&inputs[0]),
             Layer::Add => inputs[1..].iter().try_fold(inputs[0].clone(), |sum, next| ops::add(&sum, next)),
+            Layer::Multiply => ops::multiply(&inputs[0], &inputs[1]),
             Layer::Mix => ops::mix(&inputs[0], &inputs[1], param(Role::Lambda)?),
             Layer::Concat => ops::concat(&inputs.iter().collect::<Vec<_>>()),
             Layer::Flatten => ops::flatten(&inputs[0]),
@@ -180,7 +205,7 @@ impl<'r, 'a, V: Operand> Run<'r, 'a, V> {
     /// then pass on what they get.
     fn fuse(&mut self, norm: LayerId, last: LayerId) -> ops::Epilogue {
         let reader = |id| if id == last { None } else { self.architecture.only_consumer(id) };
-        let Some(relu) = reader(norm).filter(|reader| matches!(reader.layer, Layer::Relu)) else {
+        let Some(relu) = reader(norm).filter(|reader| reader.layer == Layer::RELU) else {
             return ops::Epilogue::None;
         };
         let pool = reader(relu.id).filter(|reader| halves(&reader.layer));
@@ -196,7 +221,7 @@ impl<'r, 'a, V: Operand> Run<'r, 'a, V> {
                 let (mean, variance) = (param(Role::Mean)?, param(Role::Variance)?);
                 ops::batch_norm_eval(x, gamma, beta, mean.tensor(), variance.tensor(), eps, epilogue)
             }
-            Mode::Train => {
+            Mode::Train { .. } => {
                 let ops::BatchNormOutput { output, mean, variance } =
                     ops::batch_norm_train(x, gamma, beta, eps, epilogue)?;
                 let count = x.tensor().elem_count() / gamma.tensor().elem_count();
@@ -220,4 +245,38 @@ fn halves(layer: &Layer) -> bool {
 
 fn pool_config(window: &Window) -> ops::Pool2dConfig {
     ops::Pool2dConfig { kernel: window.kernel, stride: window.stride, padding: window.padding }
+}
+
+#[cfg(test)]
+mod tests {
+    use candle_core::{DType, Device};
+
+    use super::*;
+    use crate::architecture::Draft;
+    use crate::layer::Shape;
+    use crate::network::Network;
+
+    /// The logits are the image, or what two dropouts leave of it.
+    fn dropped(mode: Mode) -> Vec<f64> {
+        let mut draft = Draft::new(Shape::map(1, 20, 50));
+        let once = draft.push(Layer::Dropout { probability: 0.5 }, &[draft.input()]);
+        let twice = draft.push(Layer::Dropout { probability: 0.5 }, &[once]);
+        let logits = draft.push(Layer::Flatten, &[twice]);
+        draft.set_output(logits);
+        let network = Network::init(draft.build().unwrap(), 0, DType::F64, &Device::Cpu).unwrap();
+        let image = Tensor::ones((1, 1, 20, 50), DType::F64, &Device::Cpu).unwrap();
+        network.forward(&image, mode).unwrap().logits.flatten_all().unwrap().to_vec1().unwrap()
+    }
+
+    #[test]
+    fn dropout_drops_by_seed_in_training_alone_and_each_layer_by_itself() {
+        let by = |seed| dropped(Mode::Train { dropout: Some(seed) });
+        assert_eq!(dropped(Mode::Eval), [1.0; 1000]);
+        assert_eq!(dropped(Mode::TRAIN), [1.0; 1000]);
+        assert_eq!(by(1), by(1));
+        assert_ne!(by(1), by(2));
+        // Layers that dropped the same numbers would leave 500, of value 4 as well.
+        let left = by(1).iter().filter(|&&value| value == 4.0).count();
+        assert!((200..300).contains(&left), "{left}");
+    }
 }

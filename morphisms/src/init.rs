@@ -55,8 +55,11 @@ pub fn he_std(shape: &[usize]) -> f64 {
     (2.0 / shape[1..].iter().product::<usize>() as f64).sqrt()
 }
 
+/// The slope that PReLUs start with (He et al. 2015).
+pub(crate) const SLOPE: f64 = 0.25;
+
 /// Fresh weights for an architecture: kernels by He et al. 2015, linear layers with variance `1 / inputs`, biases
-/// zero, batch norms the identity on standardised input, mixing factors zero.
+/// zero, normalisations the identity on standardised input, mixing factors zero, slopes of PReLUs 0.25.
 ///
 /// # Errors
 /// When a tensor cannot be made.
@@ -70,6 +73,7 @@ pub fn init(architecture: &Architecture, seed: u64, dtype: DType, device: &Devic
             }
             Role::Gamma | Role::Variance => vec![1.0; shape[0]],
             Role::Bias | Role::Beta | Role::Mean | Role::Lambda => vec![0.0; shape[0]],
+            Role::Slope => vec![SLOPE; shape[0]],
         };
         Ok((key, Tensor::from_vec(values, shape, device)?.to_dtype(dtype)?))
     };

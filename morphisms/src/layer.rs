@@ -4,6 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::activation::Activation;
 use crate::{Error, Result};
 
 /// A layer's identity. A child keeps the identities of its parent's layers; new layers get new ones, and none
@@ -189,6 +190,29 @@ pub enum PoolKind {
     Average,
 }
 
+/// Which channels of a group normalisation share their statistics.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Grouping {
+    /// All of them: layer normalisation (Ba et al. 2016).
+    All,
+    /// None: instance normalisation (Ulyanov et al. 2016).
+    Each,
+    /// Those of one of so many groups of neighbours, all of one size.
+    Groups(usize),
+}
+
+impl Grouping {
+    /// The number of groups among `channels`.
+    pub fn count(self, channels: usize) -> usize {
+        match self {
+            Self::All => 1,
+            Self::Each => channels,
+            Self::Groups(groups) => groups,
+        }
+    }
+}
+
 /// What a node of an architecture computes.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
@@ -202,8 +226,29 @@ pub enum Layer {
         /// Added to the variance.
         eps: f64,
     },
-    /// `max(x, 0)`.
-    Relu,
+    /// Normalisation of each sample over groups of channels and all places, of a map or a vector: `gamma (x - mean) /
+    /// sqrt(variance + eps) + beta` with a gamma and a beta a channel (Wu and He, "Group normalization", ECCV 2018).
+    GroupNorm {
+        /// Which channels share their statistics.
+        grouping: Grouping,
+        /// Added to the variance.
+        eps: f64,
+    },
+    /// A function of each number.
+    Activation(Activation),
+    /// x where it is positive, elsewhere x times a learnable slope of its channel (He et al. 2015).
+    Prelu,
+    /// x times a constant.
+    Scale {
+        /// The constant; finite.
+        factor: f64,
+    },
+    /// In training, zeroes each number with this probability and scales the others by `1 / (1 - probability)`
+    /// (Srivastava et al. 2014); else the identity.
+    Dropout {
+        /// From 0 up to, but not including, 1.
+        probability: f64,
+    },
     /// Pooling over a window.
     Pool {
         /// Maximum or average.
@@ -217,6 +262,9 @@ pub enum Layer {
     Add,
     /// `(1 - lambda) a + lambda b`, lambda learnable and unconstrained.
     Mix,
+    /// The product of its two inputs, number by number; of a map and a map of 1x1 with as many channels, every place is
+    /// multiplied by the number of its channel, as in squeeze-and-excite (Hu et al., CVPR 2018).
+    Multiply,
     /// Its inputs, two or more, side by side along the channels.
     Concat,
     /// A map as a vector, `[channels, height, width]` row by row.
@@ -238,9 +286,9 @@ pub enum Role {
     Weight,
     /// Bias `[out]`.
     Bias,
-    /// Scale `[channels]` of a batch norm.
+    /// Scale `[channels]` of a normalisation.
     Gamma,
-    /// Shift `[channels]` of a batch norm.
+    /// Shift `[channels]` of a normalisation.
     Beta,
     /// Running mean `[channels]` of a batch norm; not trained.
     Mean,
@@ -248,12 +296,22 @@ pub enum Role {
     Variance,
     /// Mixing factor `[1]` of a [`Layer::Mix`].
     Lambda,
+    /// Slopes `[channels]` of a [`Layer::Prelu`].
+    Slope,
 }
 
 impl Role {
     /// Every role, in order.
-    pub const ALL: [Self; 7] =
-        [Self::Weight, Self::Bias, Self::Gamma, Self::Beta, Self::Mean, Self::Variance, Self::Lambda];
+    pub const ALL: [Self; 8] = [
+        Self::Weight,
+        Self::Bias,
+        Self::Gamma,
+        Self::Beta,
+        Self::Mean,
+        Self::Variance,
+        Self::Lambda,
+        Self::Slope,
+    ];
 
     /// The name used in files.
     pub fn name(self) -> &'static str {
@@ -265,6 +323,7 @@ impl Role {
             Self::Mean => "mean",
             Self::Variance => "variance",
             Self::Lambda => "lambda",
+            Self::Slope => "slope",
         }
     }
 
@@ -284,6 +343,8 @@ impl Layer {
     pub const EPS: f64 = 1e-5;
     /// A batch norm with the usual epsilon.
     pub const BATCH_NORM: Self = Self::BatchNorm { eps: Self::EPS };
+    /// `max(x, 0)`.
+    pub const RELU: Self = Self::Activation(Activation::Relu);
 
     /// The shape of the output.
     ///
@@ -316,7 +377,21 @@ impl Layer {
                     })
             }
             (Self::BatchNorm { eps }, [shape @ Shape::Map { .. }]) if *eps > 0.0 => Ok(*shape),
-            (Self::Relu, [shape]) => Ok(*shape),
+            (Self::GroupNorm { grouping, eps }, [shape]) if *eps > 0.0 => {
+                let channels = shape.channels();
+                let divides = channels.checked_rem(grouping.count(channels)) == Some(0);
+                divides.then_some(*shape).ok_or_else(|| wrong("channels that its groups divide"))
+            }
+            (Self::Activation(Activation::LeakyRelu { slope }), [_]) if !slope.is_finite() => {
+                Err(wrong("a finite slope"))
+            }
+            (Self::Scale { factor }, [_]) if !factor.is_finite() => Err(wrong("a finite factor")),
+            (Self::Dropout { probability }, [_]) if !(0.0..1.0).contains(probability) => {
+                Err(wrong("a probability of at least 0 and less than 1"))
+            }
+            (Self::Activation(_) | Self::Prelu | Self::Scale { .. } | Self::Dropout { .. }, [shape]) => {
+                Ok(*shape)
+            }
             (Self::GlobalAveragePool, [Shape::Map { channels, .. }]) => Ok(Shape::map(*channels, 1, 1)),
             (Self::Flatten, [shape @ Shape::Map { .. }]) => Ok(Shape::Vector(shape.elements())),
             (Self::Linear { out_features, .. }, [Shape::Vector(_)]) if *out_features > 0 => {
@@ -327,6 +402,12 @@ impl Layer {
                 equal.then_some(*first).ok_or_else(|| wrong("inputs of one shape"))
             }
             (Self::Mix, [first, second]) if first == second => Ok(*first),
+            (Self::Multiply, [x, gate]) if gate == x => Ok(*x),
+            (Self::Multiply, [x @ Shape::Map { channels, .. }, gate])
+                if *gate == Shape::map(*channels, 1, 1) =>
+            {
+                Ok(*x)
+            }
             (Self::Concat, [first, _, ..]) => {
                 let fits = inputs.iter().all(|shape| shape.same_space(first));
                 let channels = inputs.iter().map(Shape::channels).sum();
@@ -338,7 +419,11 @@ impl Layer {
                 Err(wrong("one map"))
             }
             (Self::BatchNorm { .. }, _) => Err(wrong("one map, and a positive epsilon")),
-            (Self::Relu, _) => Err(wrong("one input")),
+            (Self::GroupNorm { .. }, _) => Err(wrong("one input, and a positive epsilon")),
+            (Self::Activation(_) | Self::Prelu | Self::Scale { .. } | Self::Dropout { .. }, _) => {
+                Err(wrong("one input"))
+            }
+            (Self::Multiply, _) => Err(wrong("two inputs of one shape, or a map and one of 1x1")),
             (Self::Linear { .. }, _) => Err(wrong("one vector, and at least one output feature")),
             (Self::Mix, _) => Err(wrong("two inputs of one shape")),
             (Self::Add | Self::Concat, _) => Err(wrong("two inputs or more")),
@@ -358,9 +443,14 @@ impl Layer {
             Self::BatchNorm { .. } => [Role::Gamma, Role::Beta, Role::Mean, Role::Variance]
                 .map(|role| (role, vec![channels]))
                 .to_vec(),
+            Self::GroupNorm { .. } => [Role::Gamma, Role::Beta].map(|role| (role, vec![channels])).to_vec(),
             Self::Mix => vec![(Role::Lambda, vec![1])],
+            Self::Prelu => vec![(Role::Slope, vec![channels])],
             Self::Input
-            | Self::Relu
+            | Self::Activation(_)
+            | Self::Scale { .. }
+            | Self::Dropout { .. }
+            | Self::Multiply
             | Self::Pool { .. }
             | Self::GlobalAveragePool
             | Self::Add
@@ -379,10 +469,15 @@ impl Layer {
             Self::Linear { .. } => input.channels() as u64 * output.channels() as u64,
             Self::Input
             | Self::BatchNorm { .. }
-            | Self::Relu
+            | Self::GroupNorm { .. }
+            | Self::Activation(_)
+            | Self::Prelu
+            | Self::Scale { .. }
+            | Self::Dropout { .. }
             | Self::Pool { .. }
             | Self::GlobalAveragePool
             | Self::Add
+            | Self::Multiply
             | Self::Mix
             | Self::Concat
             | Self::Flatten => 0,
@@ -391,7 +486,23 @@ impl Layer {
 
     /// Whether the order of the inputs matters.
     pub fn is_ordered(&self) -> bool {
-        matches!(self, Self::Concat | Self::Mix)
+        matches!(self, Self::Concat | Self::Mix | Self::Multiply)
+    }
+
+    /// Whether it works on each number by itself and has no parameters: what comes out of a channel comes from that
+    /// channel alone.
+    pub(crate) fn is_pointwise(&self) -> bool {
+        matches!(self, Self::Activation(_) | Self::Scale { .. } | Self::Dropout { .. })
+    }
+
+    /// Whether it normalises, shifts and scales.
+    pub(crate) fn is_norm(&self) -> bool {
+        matches!(self, Self::BatchNorm { .. } | Self::GroupNorm { .. })
+    }
+
+    /// Whether deployed networks compute it in place.
+    pub(crate) fn is_in_place(&self) -> bool {
+        self.is_pointwise() || self.is_norm() || matches!(self, Self::Prelu | Self::Flatten)
     }
 }
 
@@ -420,13 +531,22 @@ impl fmt::Display for Layer {
                 }
             }
             Self::BatchNorm { .. } => write!(f, "batch norm"),
-            Self::Relu => write!(f, "relu"),
+            Self::GroupNorm { grouping: Grouping::All, .. } => write!(f, "layer norm"),
+            Self::GroupNorm { grouping: Grouping::Each, .. } => write!(f, "instance norm"),
+            Self::GroupNorm { grouping: Grouping::Groups(groups), .. } => {
+                write!(f, "group norm, groups {groups}")
+            }
+            Self::Activation(function) => write!(f, "{function}"),
+            Self::Prelu => write!(f, "prelu"),
+            Self::Scale { factor } => write!(f, "scale {factor}"),
+            Self::Dropout { probability } => write!(f, "dropout {probability}"),
             Self::Pool { kind: PoolKind::Max, window } => write!(f, "max pool {}", pair(window.kernel)),
             Self::Pool { kind: PoolKind::Average, window } => {
                 write!(f, "average pool {}", pair(window.kernel))
             }
             Self::GlobalAveragePool => write!(f, "global average pool"),
             Self::Add => write!(f, "add"),
+            Self::Multiply => write!(f, "multiply"),
             Self::Mix => write!(f, "mix"),
             Self::Concat => write!(f, "concat"),
             Self::Flatten => write!(f, "flatten"),

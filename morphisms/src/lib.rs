@@ -26,6 +26,7 @@
 //! ```
 #![warn(missing_docs)]
 
+mod activation;
 mod architecture;
 pub mod catalog;
 mod channels;
@@ -42,12 +43,14 @@ mod init;
 mod layer;
 mod morphism;
 mod network;
+mod reach;
 mod resize;
 mod select;
 #[cfg(feature = "proptest")]
 pub mod strategies;
 mod weights;
 
+pub use activation::Activation;
 pub use architecture::{Architecture, Draft, Node, ParamKey};
 pub use candle_convnet::ConvAlgorithm;
 pub use channels::{ChannelGroup, Channels, Segment, Tie};
@@ -56,7 +59,7 @@ pub use fingerprint::Fingerprint;
 pub use forward::{BatchStatistics, Mode, Pass, forward, forward_by};
 pub use inheritance::{FactorPart, Index, Inheritance, Piece, Source, Statistic};
 pub use init::{Seed, he_std, init};
-pub use layer::{Conv, Layer, LayerId, PoolKind, Role, Shape, Window};
+pub use layer::{Conv, Grouping, Layer, LayerId, PoolKind, Role, Shape, Window};
 pub use morphism::{Morphism, Promise, Rewrite, Site};
 pub use network::Network;
 pub use select::{Selection, Slices};

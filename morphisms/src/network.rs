@@ -128,7 +128,7 @@ impl Network {
     /// # Errors
     /// When the images do not have the architecture's shape.
     pub fn recalibrated(&self, images: &Tensor) -> Result<Self> {
-        let statistics = self.forward(images, Mode::Train)?.statistics;
+        let statistics = self.forward(images, Mode::TRAIN)?.statistics;
         let mut weights = self.weights.clone();
         for (layer, batch) in statistics {
             let unbiased = batch.unbiased_variance()?;

@@ -3,7 +3,7 @@
 use crate::architecture::{Architecture, ParamKey};
 use crate::channels::{ChannelGroup, Channels, Segment, Tie};
 use crate::inheritance::{Index, Inheritance, Piece, Source};
-use crate::init::{Seed, he_std};
+use crate::init::{SLOPE, Seed, he_std};
 use crate::layer::{Conv, Layer, LayerId, Role};
 use crate::morphism::Rewrite;
 use crate::select::{Selection, Slices};
@@ -207,6 +207,7 @@ fn fresh(key: ParamKey, shape: &[usize], axis: usize, slices: usize, seed: u64) 
             Source::Normal { std: he_std(shape), shape: size, seed: Seed::of(seed, key) }
         }
         Role::Gamma | Role::Variance => Source::Constant { shape: size, value: 1.0 },
+        Role::Slope => Source::Constant { shape: size, value: SLOPE },
         Role::Weight | Role::Bias | Role::Beta | Role::Mean | Role::Lambda => {
             Source::Constant { shape: size, value: 0.0 }
         }
@@ -215,7 +216,7 @@ fn fresh(key: ParamKey, shape: &[usize], axis: usize, slices: usize, seed: u64) 
 
 /// What the scores of the group's channels are made of.
 fn selection(architecture: &Architecture, channels: &Channels, place: usize, keep: usize) -> Selection {
-    let ChannelGroup { channels: count, blocks, ties } = &channels.groups[place];
+    let ChannelGroup { channels: count, blocks, ties, .. } = &channels.groups[place];
     let (mut norms, mut kernels, mut readers) = (Vec::new(), Vec::new(), Vec::new());
     for &(layer, tie) in ties {
         let node = architecture.node(layer);
@@ -223,7 +224,7 @@ fn selection(architecture: &Architecture, channels: &Channels, place: usize, kee
             |role, axis, start, repeat| Slices { key: ParamKey::new(layer, role), axis, start, repeat };
         match (tie, node.layer) {
             (Tie::Makes, _) => kernels.push(slices(Role::Weight, 0, 0, 1)),
-            (Tie::Follows, Layer::BatchNorm { .. }) => norms.extend(
+            (Tie::Follows, layer) if layer.is_norm() => norms.extend(
                 stretches(channels.layout(node.inputs[0]), place).map(|(s, r)| slices(Role::Gamma, 0, s, r)),
             ),
             (Tie::Reads, _) => readers.extend(

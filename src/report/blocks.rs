@@ -12,7 +12,7 @@ pub struct Block {
     /// Of the first layer.
     pub label: String,
     /// What follows the first layer within the box: "BN", "ReLU", "flatten".
-    pub tail: Vec<&'static str>,
+    pub tail: Vec<String>,
     /// Of the last layer.
     pub shape: String,
     /// Of all its layers.
@@ -65,7 +65,7 @@ fn fuse(layers: &[&LayerView]) -> Vec<Block> {
     for layer in layers {
         let inputs: Vec<usize> = layer.inputs.iter().filter_map(|input| ends.get(input).copied()).collect();
         let alone = layer.inputs.len() == 1 && uses.get(&layer.inputs[0]) == Some(&1);
-        let tail = tail(layer.kind).filter(|_| alone && inputs.len() == 1);
+        let tail = tail(layer).filter(|_| alone && inputs.len() == 1);
         match tail {
             Some(tail) if takes_tail(blocks[inputs[0]].kind, layer.kind) => {
                 let block = &mut blocks[inputs[0]];
@@ -89,15 +89,18 @@ fn block(layer: &LayerView, inputs: Vec<usize>) -> Block {
 }
 
 /// What a layer is called at the end of another one's box.
-fn tail(kind: LayerKind) -> Option<&'static str> {
-    match kind {
-        LayerKind::BatchNorm => Some("BN"),
-        LayerKind::Relu => Some("ReLU"),
-        LayerKind::Flatten => Some("flatten"),
+fn tail(layer: &LayerView) -> Option<String> {
+    match layer.kind {
+        LayerKind::Norm | LayerKind::Activation | LayerKind::Flatten => Some(match layer.label.as_str() {
+            "batch norm" => "BN".to_owned(),
+            "relu" => "ReLU".to_owned(),
+            other => other.to_owned(),
+        }),
         LayerKind::Input
         | LayerKind::Conv
         | LayerKind::Pool
         | LayerKind::Add
+        | LayerKind::Multiply
         | LayerKind::Concat
         | LayerKind::Mix
         | LayerKind::Linear
@@ -111,9 +114,10 @@ fn takes_tail(head: LayerKind, next: LayerKind) -> bool {
         LayerKind::Input | LayerKind::Flatten => false,
         LayerKind::Pool | LayerKind::GlobalPool => next == LayerKind::Flatten,
         LayerKind::Conv
-        | LayerKind::BatchNorm
-        | LayerKind::Relu
+        | LayerKind::Norm
+        | LayerKind::Activation
         | LayerKind::Add
+        | LayerKind::Multiply
         | LayerKind::Concat
         | LayerKind::Mix
         | LayerKind::Linear => true,
@@ -180,8 +184,8 @@ mod tests {
 
     #[test]
     fn a_simple_chain_becomes_one_box() {
-        use LayerKind::{BatchNorm, Conv, Flatten, GlobalPool, Input, Linear, Relu};
-        let kinds = [Input, Conv, BatchNorm, Relu, GlobalPool, Flatten, Linear];
+        use LayerKind::{Activation, Conv, Flatten, GlobalPool, Input, Linear, Norm};
+        let kinds = [Input, Conv, Norm, Activation, GlobalPool, Flatten, Linear];
         let layers: Vec<_> = (0..7)
             .zip(kinds)
             .map(|(i, kind)| layer(i, kind, &[i.wrapping_sub(1)][..usize::from(i > 0)]))
@@ -190,23 +194,23 @@ mod tests {
         assert_eq!(blocks.iter().map(|b| b.kind).collect::<Vec<_>>(), [Input, Conv, GlobalPool, Linear]);
         assert_eq!(
             (blocks[1].tail.clone(), blocks[1].shape.as_str(), blocks[1].params),
-            (vec!["BN", "ReLU"], "shape 3", 30)
+            (vec!["Norm 2".to_owned(), "Activation 3".to_owned()], "shape 3", 30)
         );
         assert_eq!(blocks.iter().map(|b| b.row).collect::<Vec<_>>(), [0, 1, 2, 3]);
     }
 
     #[test]
     fn a_box_ends_where_something_else_reads_its_middle() {
-        use LayerKind::{Add, BatchNorm, Conv, Input, Relu};
+        use LayerKind::{Activation, Add, Conv, Input, Norm};
         let layers = [
             layer(0, Input, &[]),
             layer(1, Conv, &[0]),
-            layer(2, BatchNorm, &[1]),
-            layer(3, Relu, &[2]),
+            layer(2, Norm, &[1]),
+            layer(3, Activation, &[2]),
             layer(4, Add, &[2, 3]),
         ];
         let blocks = blocks(&layers);
-        assert_eq!(blocks.iter().map(|b| b.kind).collect::<Vec<_>>(), [Input, Conv, Relu, Add]);
+        assert_eq!(blocks.iter().map(|b| b.kind).collect::<Vec<_>>(), [Input, Conv, Activation, Add]);
         assert_eq!(blocks[3].inputs, [1, 2]);
     }
 

@@ -234,7 +234,7 @@ fn draw_block(svg: &mut Svg, block: &Block, at: Rect) {
 
 fn tip(block: &Block) -> String {
     let mut parts = vec![block.label.as_str()];
-    parts.extend(&block.tail);
+    parts.extend(block.tail.iter().map(String::as_str));
     format!("{}\noutput {}, {} parameters", parts.join(", "), block.shape, block.params)
 }
 
@@ -260,8 +260,8 @@ pub(super) fn colour(kind: LayerKind) -> &'static str {
         LayerKind::Conv => "p-conv",
         LayerKind::Linear => "p-linear",
         LayerKind::Pool | LayerKind::GlobalPool => "p-pool",
-        LayerKind::Add | LayerKind::Concat | LayerKind::Mix => "p-join",
-        LayerKind::Input | LayerKind::BatchNorm | LayerKind::Relu | LayerKind::Flatten => "p-plain",
+        LayerKind::Add | LayerKind::Multiply | LayerKind::Concat | LayerKind::Mix => "p-join",
+        LayerKind::Input | LayerKind::Norm | LayerKind::Activation | LayerKind::Flatten => "p-plain",
     }
 }
 

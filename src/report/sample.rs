@@ -104,8 +104,8 @@ impl Layers {
     fn conv(&mut self, from: u64, to: u64, side: u64) {
         let shape = format!("{to}x{side}x{side}");
         self.next(LayerKind::Conv, &format!("conv 3x3, {to}"), shape.clone(), from * to * 9);
-        self.next(LayerKind::BatchNorm, "batch norm", shape.clone(), 2 * to);
-        self.next(LayerKind::Relu, "ReLU", shape, 0);
+        self.next(LayerKind::Norm, "batch norm", shape.clone(), 2 * to);
+        self.next(LayerKind::Activation, "ReLU", shape, 0);
     }
 }
 

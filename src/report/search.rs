@@ -124,7 +124,7 @@ fn legend() -> Markup {
         (LayerKind::Pool, "pooling"),
         (LayerKind::Add, "join"),
         (LayerKind::Linear, "linear"),
-        (LayerKind::Relu, "other"),
+        (LayerKind::Activation, "other"),
     ];
     html! {
         ul.legend aria-label="colours" {

@@ -110,14 +110,16 @@ pub enum LayerKind {
     Input,
     /// Convolution of any kind.
     Conv,
-    /// Batch normalisation.
-    BatchNorm,
-    /// The activation.
-    Relu,
+    /// Normalisation of any kind.
+    Norm,
+    /// A function of each number: activation, constant factor, dropout.
+    Activation,
     /// Max or average pooling over a window.
     Pool,
     /// Sum.
     Add,
+    /// Product.
+    Multiply,
     /// Concatenation along the channels.
     Concat,
     /// Weighted sum with a learnt weight.

@@ -1,11 +1,12 @@
-//! Inserts a convolution, a batch norm and a ReLU after a ReLU.
+//! Inserts a convolution, a batch norm and an activation after an idempotent activation, ReLU or ReLU6.
 //!
 //! ```text
 //! relu ──► readers     becomes     relu ──► conv kxk ──► batch norm ──► relu ──► readers
 //! ```
 //!
 //! The kernel is a Dirac impulse, so the convolution is the identity; the batch norm scales and shifts back what it
-//! normalises, `gamma = sqrt(variance + eps)`, `beta = mean`; and ReLU is idempotent, `relu(relu(x)) = relu(x)`.
+//! normalises, `gamma = sqrt(variance + eps)`, `beta = mean`; and the activation is that which is there, with
+//! `f(f(x)) = f(x)`. After another one `deepen_residual` applies.
 //! Chen, Goodfellow, Shlens, "Net2Net", ICLR 2016, section 2.3; Elsken et al., LEMONADE, ICLR 2019, section 3.1.
 
 use crate::Result;
@@ -17,7 +18,7 @@ use crate::morphism::{Morphism, Promise, Rewrite, Site, no_site};
 /// Kernel sizes on offer.
 const KERNELS: [usize; 2] = [3, 5];
 
-/// See the [module](self) text. A site is the ReLU and the kernel size.
+/// See the [module](self) text. A site is the activation and the kernel size.
 pub struct Deepen;
 
 impl Morphism for Deepen {
@@ -26,7 +27,7 @@ impl Morphism for Deepen {
     }
 
     fn summary(&self) -> &'static str {
-        "inserts convolution, batch norm and ReLU after a ReLU"
+        "inserts convolution, batch norm and ReLU after a ReLU or ReLU6"
     }
 
     fn promise(&self) -> Promise {
@@ -34,31 +35,37 @@ impl Morphism for Deepen {
     }
 
     fn sites(&self, architecture: &Architecture) -> Vec<Site> {
-        let relus = architecture.nodes().filter(|node| matches!(node.layer, Layer::Relu));
+        let ends = architecture
+            .nodes()
+            .filter(|node| matches!(node.layer, Layer::Activation(function) if function.is_idempotent()));
         let sizes = |shape: Shape| {
             // A larger kernel would have taps that only ever see padding.
             let fits = move |kernel: &usize| kernel / 2 < shape.spatial().0.min(shape.spatial().1);
             KERNELS.into_iter().filter(move |kernel| matches!(shape, Shape::Map { .. }) && fits(kernel))
         };
-        relus.flat_map(|node| sizes(node.shape).map(|kernel| Site::new(&[node.id], kernel))).collect()
+        ends.flat_map(|node| sizes(node.shape).map(|kernel| Site::new(&[node.id], kernel))).collect()
     }
 
     fn rewrite(&self, architecture: &Architecture, site: &Site, _seed: u64) -> Result<Rewrite> {
         if !self.sites(architecture).contains(site) {
-            return Err(no_site(self, site, "expected a ReLU on a map that the kernel fits into"));
+            return Err(no_site(
+                self,
+                site,
+                "expected an idempotent activation on a map that the kernel fits into",
+            ));
         }
-        let (relu, kernel) = (site.layers[0], site.amount);
-        let channels = architecture.shape(relu).channels();
+        let (at, kernel) = (site.layers[0], site.amount);
+        let channels = architecture.shape(at).channels();
         let mut draft = architecture.draft();
         let conv = draft.push(Layer::Conv(Conv::same(channels, kernel)), &[]);
         let norm = draft.push(Layer::BATCH_NORM, &[conv]);
-        let end = draft.push(Layer::Relu, &[norm]);
-        draft.redirect(relu, end);
-        draft.inputs_mut(conv).into_iter().for_each(|inputs| inputs.push(relu));
+        let end = draft.push(architecture.node(at).layer, &[norm]);
+        draft.redirect(at, end);
+        draft.inputs_mut(conv).into_iter().for_each(|inputs| inputs.push(at));
         let child = draft.build()?;
         let mut inheritance = Inheritance::keep(architecture, &child);
         inheritance.set(conv, Role::Weight, Source::Dirac { channels, kernel: (kernel, kernel) });
-        inheritance.identity_norm(norm, relu, Layer::EPS);
+        inheritance.identity_norm(norm, at, Layer::EPS);
         Ok(Rewrite { architecture: child, inheritance })
     }
 }
@@ -66,6 +73,7 @@ impl Morphism for Deepen {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::activation::Activation;
     use crate::architecture::Draft;
 
     #[test]
@@ -82,11 +90,29 @@ mod tests {
     }
 
     #[test]
+    fn it_repeats_a_relu6_and_does_not_apply_after_a_sigmoid() {
+        let sites = |function| {
+            let mut draft = Draft::new(Shape::map(1, 8, 8));
+            let conv = draft.push(Layer::Conv(Conv::same(4, 3)), &[draft.input()]);
+            let end = draft.push(Layer::Activation(function), &[conv]);
+            draft.head(end, 2);
+            let parent = draft.build().unwrap();
+            let children = Deepen.sites(&parent).into_iter();
+            children.map(|site| Deepen.rewrite(&parent, &site, 0).unwrap().architecture).collect::<Vec<_>>()
+        };
+        let relu6 = |child: &Architecture| {
+            child.nodes().filter(|node| node.layer == Layer::Activation(Activation::Relu6)).count()
+        };
+        assert_eq!(sites(Activation::Relu6).iter().map(relu6).collect::<Vec<_>>(), [2, 2]);
+        assert!(sites(Activation::Sigmoid).is_empty());
+    }
+
+    #[test]
     fn it_does_not_apply_without_a_relu_on_a_map() {
         let mut draft = Draft::new(Shape::map(1, 4, 4));
         let flat = draft.push(Layer::Flatten, &[draft.input()]);
         let hidden = draft.push(Layer::Linear { out_features: 8, bias: true }, &[flat]);
-        let relu = draft.push(Layer::Relu, &[hidden]);
+        let relu = draft.push(Layer::RELU, &[hidden]);
         let logits = draft.push(Layer::Linear { out_features: 2, bias: true }, &[relu]);
         draft.set_output(logits);
         let parent = draft.build().unwrap();

@@ -1,4 +1,4 @@
-//! Removes a convolution, with the batch norm and the ReLU that only it feeds.
+//! Removes a convolution, with the normalisation and the activation that only it feeds.
 //!
 //! ```text
 //! x ──► conv ──► batch norm ──► relu ──► readers     becomes     x ──► readers
@@ -22,7 +22,7 @@ impl Morphism for DropLayer {
     }
 
     fn summary(&self) -> &'static str {
-        "removes a convolution with its batch norm and ReLU, where that keeps the shape"
+        "removes a convolution with its normalisation and activation, where that keeps the shape"
     }
 
     fn promise(&self) -> Promise {
@@ -30,21 +30,28 @@ impl Morphism for DropLayer {
     }
 
     fn sites(&self, architecture: &Architecture) -> Vec<Site> {
-        let is_site = |node: &&Node| {
-            let conv = matches!(node.layer, Layer::Conv(_)) && node.shape == architecture.input_shape(node);
-            conv && rewritten(architecture, node.id).is_ok()
-        };
-        architecture.nodes().filter(is_site).map(|node| Site::new(&[node.id], 0)).collect()
+        let sites = architecture.nodes().filter(|node| keeps_shape(architecture, node));
+        sites.map(|node| Site::new(&[node.id], 0)).collect()
     }
 
     fn rewrite(&self, architecture: &Architecture, site: &Site, _seed: u64) -> Result<Rewrite> {
-        let (&[conv], true) = (site.layers.as_slice(), self.sites(architecture).contains(site)) else {
+        let is_site = |conv| {
+            let node = architecture.get(conv);
+            *site == Site::new(&[conv], 0) && node.is_some_and(|node| keeps_shape(architecture, node))
+        };
+        let (&[conv], true) = (site.layers.as_slice(), site.layers.first().copied().is_some_and(is_site))
+        else {
             return Err(no_site(self, site, "expected a convolution that keeps its input's shape"));
         };
         let child = rewritten(architecture, conv)?;
         let inheritance = Inheritance::keep(architecture, &child);
         Ok(Rewrite { architecture: child, inheritance })
     }
+}
+
+/// Whether a layer is a convolution whose output has the shape of its input. So has that of its block.
+fn keeps_shape(architecture: &Architecture, node: &Node) -> bool {
+    matches!(node.layer, Layer::Conv(_)) && node.shape == architecture.input_shape(node)
 }
 
 fn rewritten(architecture: &Architecture, conv: LayerId) -> Result<Architecture> {
@@ -66,14 +73,15 @@ fn rewritten(architecture: &Architecture, conv: LayerId) -> Result<Architecture>
     draft.build()
 }
 
-/// The convolution and what only it feeds: a batch norm, a ReLU.
+/// The convolution and what only it feeds: a normalisation, an activation.
 fn block(architecture: &Architecture, conv: LayerId) -> Vec<LayerId> {
     let mut block = vec![conv];
     let next = |id: LayerId| architecture.only_consumer(id);
-    if let Some(node) = next(conv).filter(|node| matches!(node.layer, Layer::BatchNorm { .. })) {
+    if let Some(node) = next(conv).filter(|node| node.layer.is_norm()) {
         block.push(node.id);
     }
-    if let Some(node) = next(block[block.len() - 1]).filter(|node| matches!(node.layer, Layer::Relu)) {
+    let activates = |node: &&Node| matches!(node.layer, Layer::Activation(_) | Layer::Prelu);
+    if let Some(node) = next(block[block.len() - 1]).filter(activates) {
         block.push(node.id);
     }
     block

@@ -15,7 +15,7 @@ use std::ops::Range;
 use crate::Result;
 use crate::architecture::{Architecture, Draft, Node, ParamKey};
 use crate::inheritance::{Inheritance, Source};
-use crate::layer::{Conv, Layer, LayerId, Role};
+use crate::layer::{Conv, Grouping, Layer, LayerId, Role};
 use crate::morphism::{Morphism, Promise, Rewrite, Site, no_site};
 
 /// See the [module](self) text. A site is the merging layer and, as its amount, the position of the input that goes.
@@ -42,9 +42,14 @@ impl Morphism for DropSkip {
             Layer::Input
             | Layer::Conv(_)
             | Layer::BatchNorm { .. }
-            | Layer::Relu
+            | Layer::GroupNorm { .. }
+            | Layer::Activation(_)
+            | Layer::Prelu
+            | Layer::Scale { .. }
+            | Layer::Dropout { .. }
             | Layer::Pool { .. }
             | Layer::GlobalAveragePool
+            | Layer::Multiply
             | Layer::Flatten
             | Layer::Linear { .. } => 0..0,
         };
@@ -103,7 +108,7 @@ fn remove_input(draft: &mut Draft, node: &Node, position: usize) {
 
 /// The layers with parameters behind a concatenation, up to the kernels that mix channels, each with the slices of
 /// its channel axis that come from the input at `position`. None if the channels meet another merging layer, a
-/// grouped convolution or the output, where they cannot be removed.
+/// grouped convolution, a group norm or the output, where they cannot be removed.
 fn readers(
     architecture: &Architecture,
     concat: &Node,
@@ -126,18 +131,28 @@ fn readers(
                 Layer::Conv(Conv { groups: 1, .. }) | Layer::Linear { .. } => {
                     lost.insert(reader, range.clone());
                 }
-                Layer::BatchNorm { .. } => {
+                Layer::BatchNorm { .. }
+                | Layer::Prelu
+                | Layer::GroupNorm { grouping: Grouping::All | Grouping::Each, .. } => {
                     lost.insert(reader, range.clone());
                     open.push((reader, range.clone()));
                 }
-                Layer::Relu | Layer::Pool { .. } | Layer::GlobalAveragePool => {
-                    open.push((reader, range.clone()))
-                }
+                Layer::Activation(_)
+                | Layer::Scale { .. }
+                | Layer::Dropout { .. }
+                | Layer::Pool { .. }
+                | Layer::GlobalAveragePool => open.push((reader, range.clone())),
                 Layer::Flatten => {
                     let (height, width) = architecture.input_shape(node).spatial();
                     open.push((reader, stretched(height * width)));
                 }
-                Layer::Conv(_) | Layer::Add | Layer::Mix | Layer::Concat | Layer::Input => return None,
+                Layer::Conv(_)
+                | Layer::GroupNorm { grouping: Grouping::Groups(_), .. }
+                | Layer::Add
+                | Layer::Multiply
+                | Layer::Mix
+                | Layer::Concat
+                | Layer::Input => return None,
             }
             if reader == architecture.output() && !matches!(node.layer, Layer::Linear { .. }) {
                 return None;
@@ -164,7 +179,7 @@ fn inherit(architecture: &Architecture, inheritance: &mut Inheritance, id: Layer
     let channels = architecture.input_shape(node).channels();
     let follows = match node.layer {
         Layer::Conv(conv) => conv.is_depthwise(channels),
-        _ => matches!(node.layer, Layer::BatchNorm { .. }),
+        _ => node.layer.is_norm() || node.layer == Layer::Prelu,
     };
     for (role, shape) in node.layer.parameters(channels) {
         let axis = usize::from(!follows);

@@ -14,6 +14,7 @@ use crate::architecture::{Architecture, Node};
 use crate::inheritance::{Inheritance, Source};
 use crate::layer::{Layer, LayerId, Role};
 use crate::morphism::{Morphism, Promise, Rewrite, Site, no_site};
+use crate::reach::Reach;
 
 /// See the [module](self) text. A site is the layer a and the layer x.
 pub struct SkipAdd;
@@ -32,11 +33,11 @@ impl Morphism for SkipAdd {
     }
 
     fn sites(&self, architecture: &Architecture) -> Vec<Site> {
+        let reach = Reach::of(architecture);
         let mut sites = Vec::new();
-        for x in architecture.nodes().filter(|node| ends_skip(node) && node.id != architecture.output()) {
-            let later = architecture.descendants(x.id);
-            for from in architecture.nodes().filter(|from| starts_skip(from) && from.shape == x.shape) {
-                if !later.contains(&from.id) && !mixed(architecture, x, from.id) {
+        for (later, x) in architecture.nodes().enumerate() {
+            for (earlier, from) in architecture.nodes().enumerate() {
+                if fits(architecture, from, x) && !reach.depends(earlier, later) {
                     sites.push(Site::new(&[from.id, x.id], 0));
                 }
             }
@@ -45,7 +46,7 @@ impl Morphism for SkipAdd {
     }
 
     fn rewrite(&self, architecture: &Architecture, site: &Site, _seed: u64) -> Result<Rewrite> {
-        let (&[from, x], true) = (site.layers.as_slice(), self.sites(architecture).contains(site)) else {
+        let (&[from, x], true) = (site.layers.as_slice(), is_site(architecture, site)) else {
             return Err(no_site(
                 self,
                 site,
@@ -63,10 +64,27 @@ impl Morphism for SkipAdd {
     }
 }
 
-/// A skip may end behind a batch norm too, before its ReLU, as in residual networks.
+/// Whether `site` is one of those listed.
+fn is_site(architecture: &Architecture, site: &Site) -> bool {
+    let &[from, x] = site.layers.as_slice() else { return false };
+    let (Some(from), Some(x)) = (architecture.get(from), architecture.get(x)) else { return false };
+    *site == Site::new(&[from.id, x.id], 0)
+        && fits(architecture, from, x)
+        && !architecture.descendants(x.id).contains(&from.id)
+}
+
+/// Whether `from` can be mixed into x, if it does not depend on it.
+fn fits(architecture: &Architecture, from: &Node, x: &Node) -> bool {
+    from.shape == x.shape
+        && starts_skip(from)
+        && ends_skip(x)
+        && x.id != architecture.output()
+        && !mixed(architecture, x, from.id)
+}
+
+/// A skip may end behind a normalisation too, before its activation, as in residual networks.
 fn ends_skip(node: &Node) -> bool {
-    (starts_skip(node) || matches!(node.layer, Layer::BatchNorm { .. }))
-        && !matches!(node.layer, Layer::Input)
+    (starts_skip(node) || node.layer.is_norm()) && !matches!(node.layer, Layer::Input)
 }
 
 /// Whether x is mixed with `from` already.

@@ -14,13 +14,14 @@ use crate::architecture::{Architecture, Node, ParamKey};
 use crate::inheritance::{Inheritance, Source};
 use crate::layer::{Layer, LayerId, Role};
 use crate::morphism::{Morphism, Promise, Rewrite, Site, no_site};
+use crate::reach::Reach;
 
 /// See the [module](self) text. A site is the layer a and the layer that reads the concatenation.
 pub struct SkipConcat;
 
-/// Whether a skip may start at a layer: where a block ends, not inside of convolution, batch norm, ReLU.
+/// Whether a skip may start at a layer: where a block ends, not inside of convolution, normalisation, activation.
 pub(super) fn starts_skip(node: &Node) -> bool {
-    !matches!(node.layer, Layer::Conv(_) | Layer::BatchNorm { .. } | Layer::Linear { .. })
+    !(node.layer.is_norm() || matches!(node.layer, Layer::Conv(_) | Layer::Linear { .. }))
 }
 
 impl Morphism for SkipConcat {
@@ -37,14 +38,11 @@ impl Morphism for SkipConcat {
     }
 
     fn sites(&self, architecture: &Architecture) -> Vec<Site> {
+        let reach = Reach::of(architecture);
         let mut sites = Vec::new();
-        for reader in architecture.nodes().filter(|node| is_dense(&node.layer)) {
-            let x = architecture.node(reader.inputs[0]);
-            let later = architecture.descendants(reader.id);
-            let already = |id| x.id == id || (matches!(x.layer, Layer::Concat) && x.inputs.contains(&id));
-            for from in architecture.nodes() {
-                let fits = starts_skip(from) && from.shape.same_space(&x.shape);
-                if fits && !already(from.id) && !later.contains(&from.id) {
+        for (later, reader) in architecture.nodes().enumerate().filter(|(_, node)| is_dense(&node.layer)) {
+            for (earlier, from) in architecture.nodes().enumerate() {
+                if fits(architecture, from, reader) && !reach.depends(earlier, later) {
                     sites.push(Site::new(&[from.id, reader.id], 0));
                 }
             }
@@ -53,8 +51,7 @@ impl Morphism for SkipConcat {
     }
 
     fn rewrite(&self, architecture: &Architecture, site: &Site, _seed: u64) -> Result<Rewrite> {
-        let (&[from, reader], true) = (site.layers.as_slice(), self.sites(architecture).contains(site))
-        else {
+        let (&[from, reader], true) = (site.layers.as_slice(), is_site(architecture, site)) else {
             return Err(no_site(
                 self,
                 site,
@@ -75,6 +72,23 @@ impl Morphism for SkipConcat {
     }
 }
 
+/// Whether `site` is one of those listed.
+fn is_site(architecture: &Architecture, site: &Site) -> bool {
+    let &[from, reader] = site.layers.as_slice() else { return false };
+    let (Some(from), Some(reader)) = (architecture.get(from), architecture.get(reader)) else { return false };
+    *site == Site::new(&[from.id, reader.id], 0)
+        && is_dense(&reader.layer)
+        && fits(architecture, from, reader)
+        && !architecture.descendants(reader.id).contains(&from.id)
+}
+
+/// Whether a dense reader can read `from` beside what it reads, if `from` does not depend on it.
+fn fits(architecture: &Architecture, from: &Node, reader: &Node) -> bool {
+    let x = architecture.node(reader.inputs[0]);
+    let already = x.id == from.id || (matches!(x.layer, Layer::Concat) && x.inputs.contains(&from.id));
+    starts_skip(from) && from.shape.same_space(&x.shape) && !already
+}
+
 /// Lets `reader` read x and `from`; a concatenation that nobody else reads is extended.
 fn join(architecture: &Architecture, draft: &mut crate::Draft, x: LayerId, from: LayerId, reader: LayerId) {
     let own = matches!(architecture.node(x).layer, Layer::Concat) && architecture.only_consumer(x).is_some();
@@ -92,10 +106,15 @@ fn is_dense(layer: &Layer) -> bool {
         Layer::Linear { .. } => true,
         Layer::Input
         | Layer::BatchNorm { .. }
-        | Layer::Relu
+        | Layer::GroupNorm { .. }
+        | Layer::Activation(_)
+        | Layer::Prelu
+        | Layer::Scale { .. }
+        | Layer::Dropout { .. }
         | Layer::Pool { .. }
         | Layer::GlobalAveragePool
         | Layer::Add
+        | Layer::Multiply
         | Layer::Mix
         | Layer::Concat
         | Layer::Flatten => false,
@@ -130,7 +149,7 @@ mod tests {
         let a = draft.conv_bn_relu(draft.input(), Conv::same(4, 3));
         let pooled = draft.max_pool(a, 2);
         let conv = draft.push(Layer::Conv(Conv::same(4, 3)), &[pooled]);
-        let relu = draft.push(Layer::Relu, &[conv]);
+        let relu = draft.push(Layer::RELU, &[conv]);
         draft.head(relu, 2);
         let parent = draft.build().unwrap();
         for from in [a, relu] {

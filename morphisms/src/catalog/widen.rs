@@ -53,7 +53,10 @@ impl Morphism for Widen {
         for group in Channels::of(architecture).groups {
             for amount in amounts(&group) {
                 for variant in [REPLICATE, FRESH] {
-                    sites.push(Site::new(&[group.name()], amount).variant(variant));
+                    // Where means are taken over the channels, each gets one copy.
+                    if !group.even || (amount, variant) == (group.channels, REPLICATE) {
+                        sites.push(Site::new(&[group.name()], amount).variant(variant));
+                    }
                 }
             }
         }
@@ -119,7 +122,7 @@ fn extend(group: &ChannelGroup, amount: usize, seed: u64) -> Resize {
 mod tests {
     use super::*;
     use crate::architecture::Draft;
-    use crate::layer::{Conv, Layer, LayerId, Shape};
+    use crate::layer::{Conv, Grouping, Layer, LayerId, Shape};
 
     #[test]
     fn everything_tied_grows_along() {
@@ -139,7 +142,7 @@ mod tests {
 
     #[test]
     fn shares_of_copies_are_unequal_and_add_up() {
-        let group = ChannelGroup { channels: 3, blocks: 1, ties: Vec::new() };
+        let group = ChannelGroup { channels: 3, blocks: 1, even: false, ties: Vec::new() };
         let Resize::Replicate { of, share } = replicate(&group, 3, 5) else { panic!("replication") };
         for channel in 0..3 {
             let shares: Vec<f64> =
@@ -147,6 +150,27 @@ mod tests {
             assert_eq!(shares.len(), 2);
             assert!((shares[0] + shares[1] - 1.0).abs() < 1e-15 && (shares[0] - shares[1]).abs() > 0.25);
         }
+    }
+
+    #[test]
+    fn under_a_layer_norm_every_channel_gets_one_copy_and_beside_others_none() {
+        let sites = |join: bool| {
+            let mut draft = Draft::new(Shape::map(1, 4, 4));
+            let a = draft.push(Layer::Conv(Conv::same(4, 3)), &[draft.input()]);
+            let b = draft.push(Layer::Conv(Conv::same(4, 3)), &[a]);
+            let read = if join { draft.push(Layer::Concat, &[a, b]) } else { b };
+            let norm = Layer::GroupNorm { grouping: Grouping::All, eps: 1e-5 };
+            let norm = draft.push(norm, &[read]);
+            draft.head(norm, 2);
+            Widen.sites(&draft.build().unwrap())
+        };
+        let [a, b] = [LayerId(1), LayerId(2)];
+        let of = |name, sites: Vec<Site>| {
+            sites.into_iter().filter(|site| site.layers == [name]).collect::<Vec<_>>()
+        };
+        assert_eq!(of(b, sites(false)), [Site::new(&[b], 4).variant(REPLICATE)]);
+        assert_eq!(of(a, sites(false)).len(), 4);
+        assert!(sites(true).is_empty());
     }
 
     #[test]

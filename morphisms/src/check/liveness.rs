@@ -46,7 +46,7 @@ pub struct Starved {
 /// - units that are shut: something reaches them, but behind their batch norm and ReLU, or where a kernel that reads
 ///   them looks, they are 0 on the whole batch before one of the steps, as is what kernel taps see that only ever meet
 ///   padding;
-/// - biases and shifts of batch norms with a batch norm somewhere behind them, which may remove them;
+/// - biases and shifts of normalisations with a normalisation somewhere behind them, which may remove them;
 /// - the factor of a mix of two tensors that are equal on the batch.
 ///
 /// # Errors
@@ -132,10 +132,10 @@ impl<'a> Trial<'a> {
         Ok(quiet.map(|((layer, axis, unit), relative)| Starved { layer, axis, unit, relative }).collect())
     }
 
-    /// A shift that a batch norm may remove.
+    /// A shift that a normalisation may remove.
     fn is_exempt(&self, key: ParamKey) -> bool {
         let architecture = self.network.architecture();
-        let is_norm = |id: &LayerId| matches!(architecture.node(*id).layer, Layer::BatchNorm { .. });
+        let is_norm = |id: &LayerId| architecture.node(*id).layer.is_norm();
         let behind = architecture.descendants(key.layer).into_iter().filter(|id| *id != key.layer);
         matches!(key.role, Role::Bias | Role::Beta) && behind.into_iter().any(|id| is_norm(&id))
     }
@@ -198,7 +198,7 @@ impl<'a> Trial<'a> {
 
     fn output(&self, weights: &Tensors, layer: LayerId) -> Result<Tensor> {
         let param = |key: ParamKey| lookup(weights, key);
-        Ok(forward::activation(self.network.architecture(), &param, self.images, layer, Mode::Train)?)
+        Ok(forward::activation(self.network.architecture(), &param, self.images, layer, Mode::TRAIN)?)
     }
 }
 
@@ -226,10 +226,12 @@ fn shuts(before: &Tensors, after: &Tensors) -> Result<bool> {
     Ok(false)
 }
 
-/// The last of a layer and the batch norm and ReLU that alone read it.
+/// The last of a layer and the normalisation and activation that alone read it.
 fn end_of_block(architecture: &Architecture, layer: LayerId) -> LayerId {
     match architecture.only_consumer(layer) {
-        Some(reader) if matches!(reader.layer, Layer::BatchNorm { .. } | Layer::Relu) => {
+        Some(reader)
+            if reader.layer.is_norm() || matches!(reader.layer, Layer::Activation(_) | Layer::Prelu) =>
+        {
             end_of_block(architecture, reader.id)
         }
         _ => layer,
@@ -282,7 +284,7 @@ fn gradient(
     let param = |key: ParamKey| {
         variables.get(&key).ok_or_else(|| candle_core::Error::Msg(format!("no parameter {key}")))
     };
-    let logits = forward(architecture, &param, &images.clone().into(), Mode::Train)?.logits;
+    let logits = forward(architecture, &param, &images.clone().into(), Mode::TRAIN)?.logits;
     let mut gradients = tape.backward(&cross_entropy(&logits, targets)?)?;
     Ok(variables.iter().filter_map(|(&key, variable)| Some((key, gradients.take(variable)?))).collect())
 }

@@ -6,8 +6,9 @@
 use proptest::prelude::*;
 
 use super::Limits;
+use crate::activation::Activation;
 use crate::architecture::{Architecture, Draft};
-use crate::layer::{Conv, Layer, PoolKind, Shape, Window};
+use crate::layer::{Conv, Grouping, Layer, PoolKind, Shape, Window};
 
 /// Height and width of the image, the smallest first.
 const SIZES: [(usize, usize); 6] = [(4, 4), (1, 1), (5, 7), (7, 5), (6, 7), (2, 3)];
@@ -38,12 +39,30 @@ pub(super) struct Recipe {
 /// A building step. `at` counts tensors back from the newest, `with` the partners there are.
 #[derive(Debug, Clone)]
 enum Step {
-    Block { at: usize, conv: Block, norm: bool, relu: bool },
-    Relu { at: usize },
-    Norm { at: usize },
-    Pool { at: usize, kind: PoolKind, window: usize },
-    Global { at: usize },
-    Join { at: usize, with: usize, more: Option<usize>, how: How },
+    /// A convolution with what follows it.
+    Block {
+        at: usize,
+        conv: Block,
+        norm: Option<Layer>,
+        activation: Option<Layer>,
+    },
+    /// A layer that reads one map.
+    Unary {
+        at: usize,
+        layer: Layer,
+    },
+    /// Squeeze-and-excite, with so many channels between its two convolutions.
+    Gate {
+        at: usize,
+        width: usize,
+        squash: Activation,
+    },
+    Join {
+        at: usize,
+        with: usize,
+        more: Option<usize>,
+        how: How,
+    },
 }
 
 #[derive(Debug, Clone)]
@@ -70,6 +89,7 @@ enum Groups {
 enum How {
     Add,
     Mix,
+    Multiply,
     Concat,
     /// The partner first.
     Swapped,
@@ -105,7 +125,53 @@ fn seldom(most: usize) -> BoxedStrategy<usize> {
 }
 
 fn any_how() -> impl Strategy<Value = How> {
-    prop_oneof![Just(How::Add), Just(How::Mix), Just(How::Concat), Just(How::Swapped)]
+    prop_oneof![
+        2 => Just(How::Add),
+        2 => Just(How::Mix),
+        1 => Just(How::Multiply),
+        2 => Just(How::Concat),
+        2 => Just(How::Swapped),
+    ]
+}
+
+/// Mostly batch norm.
+fn any_norm() -> impl Strategy<Value = Layer> {
+    let grouping = prop_oneof![Just(Grouping::All), Just(Grouping::Each), Just(Grouping::Groups(2))];
+    prop_oneof![
+        6 => prop_oneof![Just(Layer::BATCH_NORM), Just(Layer::BatchNorm { eps: 1e-3 })],
+        1 => grouping.prop_map(|grouping| Layer::GroupNorm { grouping, eps: 1e-3 }),
+    ]
+}
+
+/// Mostly ReLU.
+fn any_activation() -> impl Strategy<Value = Layer> {
+    let others = proptest::sample::select(&Activation::ALL[1..]);
+    let slope = prop_oneof![Just(0.01), Just(-0.5), Just(1.5)];
+    prop_oneof![
+        8 => Just(Layer::RELU),
+        3 => others.prop_map(Layer::Activation),
+        1 => slope.prop_map(|slope| Layer::Activation(Activation::LeakyRelu { slope })),
+        1 => Just(Layer::Prelu),
+    ]
+}
+
+fn any_pool() -> impl Strategy<Value = Layer> {
+    let kind = prop_oneof![Just(PoolKind::Max), Just(PoolKind::Average)];
+    (kind, proptest::sample::select(&POOLS[..])).prop_map(|(kind, [kernel, stride, padding])| Layer::Pool {
+        kind,
+        window: Window { kernel, stride, padding },
+    })
+}
+
+fn any_unary() -> impl Strategy<Value = Layer> {
+    prop_oneof![
+        4 => any_activation(),
+        4 => any_norm(),
+        4 => any_pool(),
+        4 => Just(Layer::GlobalAveragePool),
+        1 => prop_oneof![Just(0.5), Just(-2.0)].prop_map(|factor| Layer::Scale { factor }),
+        1 => Just(Layer::Dropout { probability: 0.25 }),
+    ]
 }
 
 fn any_block() -> impl Strategy<Value = Block> {
@@ -131,17 +197,16 @@ fn any_block() -> impl Strategy<Value = Block> {
 }
 
 fn any_step() -> impl Strategy<Value = Step> {
-    let kind = prop_oneof![Just(PoolKind::Max), Just(PoolKind::Average)];
-    let mostly = prop_oneof![1 => Just(false), 3 => Just(true)];
     let join = (seldom(3), 0..5usize, proptest::option::weighted(0.2, 0..4usize), any_how());
+    let mostly = |layer: BoxedStrategy<Layer>| proptest::option::weighted(0.75, layer);
+    let (norm, activation) = (mostly(any_norm().boxed()), mostly(any_activation().boxed()));
+    let squash = prop_oneof![Just(Activation::Sigmoid), Just(Activation::HardSigmoid)];
     prop_oneof![
-        1 => seldom(4).prop_map(|at| Step::Relu { at }),
-        1 => seldom(4).prop_map(|at| Step::Norm { at }),
-        8 => (seldom(4), any_block(), mostly.clone(), mostly)
-            .prop_map(|(at, conv, norm, relu)| Step::Block { at, conv, norm, relu }),
-        1 => (seldom(4), kind, 0..POOLS.len()).prop_map(|(at, kind, window)| Step::Pool { at, kind, window }),
+        4 => (seldom(4), any_unary()).prop_map(|(at, layer)| Step::Unary { at, layer }),
+        8 => (seldom(4), any_block(), norm, activation)
+            .prop_map(|(at, conv, norm, activation)| Step::Block { at, conv, norm, activation }),
         4 => join.prop_map(|(at, with, more, how)| Step::Join { at, with, more, how }),
-        1 => seldom(4).prop_map(|at| Step::Global { at }),
+        1 => (seldom(4), 1..=3usize, squash).prop_map(|(at, width, squash)| Step::Gate { at, width, squash }),
     ]
 }
 
@@ -208,22 +273,23 @@ impl Building {
 
     fn step(&mut self, step: &Step) {
         match step {
-            Step::Block { at, conv, norm, relu } => {
+            Step::Block { at, conv, norm, activation } => {
                 let built = self.map(*at);
                 if let Some(conv) = self.conv(conv, built) {
-                    let norm = if *norm { self.layer(Layer::BATCH_NORM, &[conv]) } else { None };
-                    let end = norm.unwrap_or(conv);
-                    let relu = if *relu { self.layer(Layer::Relu, &[end]) } else { None };
-                    self.maps.push(relu.unwrap_or(end));
+                    let after = |this: &mut Self, end, layer: Option<Layer>| {
+                        layer.and_then(|layer| this.layer(layer, &[end])).unwrap_or(end)
+                    };
+                    let end = after(self, conv, *norm);
+                    let end = after(self, end, *activation);
+                    self.maps.push(end);
                 }
             }
-            Step::Relu { at } => self.unary(Layer::Relu, *at),
-            Step::Norm { at } => self.unary(Layer::BatchNorm { eps: 1e-3 }, *at),
-            Step::Pool { at, kind, window } => {
-                let [kernel, stride, padding] = POOLS[*window];
-                self.unary(Layer::Pool { kind: *kind, window: Window { kernel, stride, padding } }, *at);
+            Step::Unary { at, layer } => {
+                if let Some(made) = self.layer(*layer, &[self.map(*at)]) {
+                    self.maps.push(made);
+                }
             }
-            Step::Global { at } => self.unary(Layer::GlobalAveragePool, *at),
+            Step::Gate { at, width, squash } => self.gate(self.map(*at), *width, *squash),
             Step::Join { at, with, more, how } => self.join(*at, *with, *more, *how),
         }
     }
@@ -233,9 +299,17 @@ impl Building {
         self.maps[self.maps.len() - 1 - back % self.maps.len()]
     }
 
-    fn unary(&mut self, layer: Layer, at: usize) {
-        if let Some(made) = self.layer(layer, &[self.map(at)]) {
-            self.maps.push(made);
+    /// Squeeze-and-excite on a map; nothing of it if the whole does not fit.
+    fn gate(&mut self, map: usize, width: usize, squash: Activation) {
+        let before = self.placed.len();
+        let conv = |out| Layer::Conv(Conv { bias: true, ..Conv::same(out, 1) });
+        let channels = self.placed[map].shape.channels();
+        let squeeze =
+            [Layer::GlobalAveragePool, conv(width), Layer::RELU, conv(channels), Layer::Activation(squash)];
+        let excite = squeeze.into_iter().try_fold(map, |x, layer| self.layer(layer, &[x]));
+        match excite.and_then(|gate| self.layer(Layer::Multiply, &[map, gate])) {
+            Some(made) => self.maps.push(made),
+            None => self.placed.truncate(before),
         }
     }
 
@@ -263,16 +337,16 @@ impl Building {
         let first = self.map(at);
         let shape = self.placed[first].shape;
         let fits = |&place: &usize| match how {
-            How::Add | How::Mix => self.placed[place].shape == shape,
+            How::Add | How::Mix | How::Multiply => self.placed[place].shape == shape,
             How::Concat | How::Swapped => self.placed[place].shape.same_space(&shape),
         };
         let others = self.maps.iter().rev().copied().filter(|&place| place != first);
         let partners: Vec<usize> = others.filter(fits).chain([first]).collect();
         let pick = |number: usize| partners[number % partners.len()];
-        let third = more.filter(|_| !matches!(how, How::Mix)).map(pick);
+        let third = more.filter(|_| !matches!(how, How::Mix | How::Multiply)).map(pick);
         let inputs = match how {
             How::Swapped => [pick(with), first],
-            How::Add | How::Mix | How::Concat => [first, pick(with)],
+            How::Add | How::Mix | How::Multiply | How::Concat => [first, pick(with)],
         };
         let inputs: Vec<usize> = inputs.into_iter().chain(third).collect();
         if let Some(made) = self.layer(merge(how), &inputs) {
@@ -289,7 +363,7 @@ impl Building {
             Shape::Map { .. } => self.limits.channels,
             Shape::Vector(_) => self.limits.features,
         };
-        if shape.channels() > most || depth > self.deepest {
+        if shape.channels() > most || depth > self.deepest || normalises_one_number(&layer, shape) {
             return None;
         }
         self.placed.push(Placed { layer, inputs: inputs.to_vec(), shape, depth });
@@ -319,12 +393,12 @@ impl Building {
             Kind::Linear | Kind::ConvLogits => self.must(linear(classes), &[x]),
             Kind::Hidden(width) => {
                 let hidden = self.must(linear(width), &[x]);
-                let relu = self.must(Layer::Relu, &[hidden]);
+                let relu = self.must(Layer::RELU, &[hidden]);
                 self.must(linear(classes), &[relu])
             }
             Kind::Two(width, how) => {
                 let hidden = [0, 1].map(|_| self.must(linear(width), &[x]));
-                let relu = self.must(Layer::Relu, &[hidden[1]]);
+                let relu = self.must(Layer::RELU, &[hidden[1]]);
                 let joined = self.must(merge(how), &[hidden[0], relu]);
                 self.must(linear(classes), &[joined])
             }
@@ -372,10 +446,17 @@ impl Building {
     }
 }
 
+/// Whether a normalisation takes its mean over a single number, and so yields a constant.
+fn normalises_one_number(layer: &Layer, shape: Shape) -> bool {
+    let Layer::GroupNorm { grouping, .. } = *layer else { return false };
+    shape.elements() == grouping.count(shape.channels())
+}
+
 fn merge(how: How) -> Layer {
     match how {
         How::Add => Layer::Add,
         How::Mix => Layer::Mix,
+        How::Multiply => Layer::Multiply,
         How::Concat | How::Swapped => Layer::Concat,
     }
 }

@@ -23,10 +23,14 @@ pub(super) fn lively(architecture: &Architecture, seed: u64) -> Result<Weights> 
     for node in architecture.nodes() {
         match node.layer {
             Layer::Conv(_) | Layer::Linear { .. } => growing.kernel(node)?,
-            Layer::BatchNorm { .. } => growing.norm(node)?,
+            Layer::BatchNorm { .. } | Layer::GroupNorm { .. } => growing.norm(node)?,
             Layer::Mix => growing.mix(node)?,
+            Layer::Prelu => growing.slopes(node)?,
             Layer::Input
-            | Layer::Relu
+            | Layer::Activation(_)
+            | Layer::Scale { .. }
+            | Layer::Dropout { .. }
+            | Layer::Multiply
             | Layer::Pool { .. }
             | Layer::GlobalAveragePool
             | Layer::Add
@@ -108,15 +112,26 @@ impl Growing<'_> {
             channels.iter().zip(mean).map(|(channel, z)| channel.mean + z * deviation(channel)).collect();
         let variance =
             channels.iter().zip(variance).map(|(channel, z)| deviation(channel).powi(2) * z.exp()).collect();
+        let roles = node.layer.parameters(channels.len());
         for (role, values) in [
             (Role::Gamma, gamma),
             (Role::Beta, shift.iter().map(|z| 0.2 + z).collect()),
             (Role::Mean, mean),
             (Role::Variance, variance),
         ] {
-            self.set(ParamKey::new(node.id, role), values, &shape)?;
+            // Only batch norms keep statistics.
+            if roles.iter().any(|(has, _)| *has == role) {
+                self.set(ParamKey::new(node.id, role), values, &shape)?;
+            }
         }
         Ok(())
+    }
+
+    /// Slopes of either sign, some above 1.
+    fn slopes(&mut self, node: &Node) -> Result<()> {
+        let channels = node.shape.channels();
+        let slopes = self.stream(node.id, Role::Slope).normal(0.7, channels);
+        self.set(ParamKey::new(node.id, Role::Slope), slopes, &[channels])
     }
 
     /// A factor in [-0.5, 1.5], away from 0 and 1.

@@ -95,7 +95,7 @@ pub fn any_chain() -> impl Strategy<Value = Vec<Edit>> {
 /// The network with the statistics of a batch as its running ones, so that both modes agree on that batch.
 pub fn calibrated(network: &Network, images: &Tensor) -> Network {
     let mut weights = network.weights().clone();
-    for (layer, statistics) in network.forward(images, Mode::Train).unwrap().statistics {
+    for (layer, statistics) in network.forward(images, Mode::TRAIN).unwrap().statistics {
         weights.insert(ParamKey::new(layer, Role::Mean), statistics.mean);
         weights.insert(ParamKey::new(layer, Role::Variance), statistics.variance);
     }

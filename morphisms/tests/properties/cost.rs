@@ -107,7 +107,16 @@ fn peak(architecture: &Architecture) -> u64 {
         for input in &node.inputs {
             *left.get_mut(input).unwrap() -= 1;
         }
-        let in_place = matches!(node.layer, Layer::BatchNorm { .. } | Layer::Relu | Layer::Flatten);
+        let in_place = matches!(
+            node.layer,
+            Layer::BatchNorm { .. }
+                | Layer::GroupNorm { .. }
+                | Layer::Activation(_)
+                | Layer::Prelu
+                | Layer::Scale { .. }
+                | Layer::Dropout { .. }
+                | Layer::Flatten
+        );
         if in_place && left[&node.inputs[0]] == 0 {
             buffers.remove(&node.inputs[0]);
         }

@@ -40,7 +40,10 @@ fn graphs_that_are_no_networks() {
     assert_refused("layer 99, does not exist", |d| d["output"] = json!(99));
     assert_refused("layer 2 is listed twice", |d| d["layers"][3]["id"] = json!(2));
     assert_refused("do not lead to the output", |d| {
-        d["layers"].as_array_mut().unwrap().push(json!({ "id": 50, "type": "relu", "inputs": [3] }));
+        d["layers"]
+            .as_array_mut()
+            .unwrap()
+            .push(json!({ "id": 50, "type": "activation", "function": "relu", "inputs": [3] }));
     });
     assert_refused("do not lead to the output", |d| d["output"] = json!(6));
     assert_refused("must be a vector", |d| {
@@ -70,6 +73,26 @@ fn layers_that_compute_nothing() {
     assert_refused("epsilon", |d| d["layers"][2]["eps"] = json!(-1e-5));
     assert_refused("half the kernel", |d| d["layers"][4]["window"]["padding"] = json!([2, 0]));
     assert_refused("output feature", |d| d["layers"][7]["out_features"] = json!(0));
+    let third = |layer: Value| {
+        move |d: &mut Value| {
+            let fields = d["layers"][3].as_object_mut().unwrap();
+            fields.retain(|key, _| ["id", "inputs"].contains(&key.as_str()));
+            fields.extend(layer.as_object().unwrap().clone());
+        }
+    };
+    let group_norm =
+        |groups: Value, eps: f64| json!({ "type": "group_norm", "grouping": groups, "eps": eps });
+    assert_refused("groups divide", third(group_norm(json!({ "groups": 0 }), 1e-5)));
+    assert_refused("groups divide", third(group_norm(json!({ "groups": 3 }), 1e-5)));
+    assert_refused("epsilon", third(group_norm(json!("all"), 0.0)));
+    assert_refused("unknown variant `any`", third(group_norm(json!("any"), 1e-5)));
+    assert_refused("probability", third(json!({ "type": "dropout", "probability": 1.0 })));
+    assert_refused("probability", third(json!({ "type": "dropout", "probability": -0.5 })));
+    assert_refused("missing field `function`", third(json!({ "type": "activation" })));
+    assert_refused("unknown variant `relo`", third(json!({ "type": "activation", "function": "relo" })));
+    let leaky = json!({ "type": "activation", "function": "leaky_relu" });
+    assert_refused("missing field `slope`", third(leaky));
+    assert_refused("two inputs", third(json!({ "type": "multiply" })));
     assert_refused("empty", |d| d["input"] = json!([0, 8, 8]));
     assert_refused("empty", |d| d["input"] = json!([1, 0, 8]));
 }
@@ -115,7 +138,7 @@ fn any_scalar() -> impl Strategy<Value = Value> {
         Just(json!(-1)),
         Just(json!(0.5)),
         Just(json!(null)),
-        Just(json!("relu")),
+        Just(json!("prelu")),
         Just(json!([])),
         Just(json!({})),
     ]

@@ -4,7 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use candle_core::{DType, Device};
 use morphisms::strategies::{Limits, any_architecture, any_network};
-use morphisms::{Architecture, Conv, Draft, Fingerprint, Layer, LayerId, PoolKind, Shape, Weights, Window};
+use morphisms::{
+    Activation, Architecture, Conv, Draft, Fingerprint, Layer, LayerId, PoolKind, Shape, Weights, Window,
+};
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 use proptest::test_runner::TestRunner;
@@ -78,14 +80,25 @@ proptest! {
             Layer::Conv(conv) => { conv.bias = !conv.bias; true }
             Layer::Linear { bias, .. } => { *bias = !*bias; true }
             Layer::BatchNorm { eps } => { *eps *= 2.0; true }
+            Layer::GroupNorm { eps, .. } => { *eps *= 2.0; true }
+            Layer::Scale { factor } => { *factor *= 2.0; true }
+            Layer::Dropout { probability } => { *probability /= 2.0; true }
+            layer @ Layer::Activation(_) => { *layer = other_activation(*layer); true }
+            layer @ Layer::Prelu => { *layer = Layer::RELU; true }
             layer @ Layer::Mix => { *layer = Layer::Add; true }
-            Layer::Input | Layer::Relu | Layer::Pool { .. } | Layer::GlobalAveragePool | Layer::Add
+            Layer::Input | Layer::Pool { .. } | Layer::GlobalAveragePool | Layer::Add | Layer::Multiply
             | Layer::Concat | Layer::Flatten => false,
         };
         let other = draft.build().unwrap();
         prop_assert_eq!(other.fingerprint() != architecture.fingerprint(), changed);
         prop_assert_eq!(other.is_isomorphic(&architecture), !changed);
     }
+}
+
+/// The next activation in the list.
+fn other_activation(layer: Layer) -> Layer {
+    let place = Activation::ALL.iter().position(|function| Layer::Activation(*function) == layer);
+    Layer::Activation(Activation::ALL[place.map_or(0, |place| (place + 1) % Activation::ALL.len())])
 }
 
 /// What an architecture computes, written down another way: equal layers of equal inputs share a number, over all
@@ -130,7 +143,7 @@ fn ten_thousand_architectures_do_not_collide() {
 fn two_paths(merge: impl Fn(&mut Draft, LayerId, LayerId) -> LayerId) -> Architecture {
     let mut draft = Draft::new(Shape::map(1, 4, 4));
     let [a, b] = [1, 1].map(|kernel| draft.push(Layer::Conv(Conv::same(2, kernel)), &[LayerId(0)]));
-    let c = draft.push(Layer::Relu, &[b]);
+    let c = draft.push(Layer::RELU, &[b]);
     let x = merge(&mut draft, a, c);
     draft.head(x, 2);
     draft.build().unwrap()
@@ -205,7 +218,7 @@ fn every_number_of_a_layer_counts() {
 fn sharing(first: bool) -> Architecture {
     let mut draft = Draft::new(Shape::map(1, 4, 4));
     let [a, b] = [0, 1].map(|_| draft.push(Layer::Conv(Conv::same(2, 3)), &[LayerId(0)]));
-    let relu = draft.push(Layer::Relu, &[a]);
+    let relu = draft.push(Layer::RELU, &[a]);
     let pool = draft.push(Layer::Pool { kind: PoolKind::Max, window: Window::same(3) }, &[b]);
     let norm = draft.push(Layer::BATCH_NORM, &[if first { a } else { b }]);
     let all = draft.push(Layer::Concat, &[relu, pool, norm]);
@@ -223,7 +236,7 @@ fn it_matters_who_else_reads_a_tensor() {
 fn pairs(across: bool) -> Architecture {
     let mut draft = Draft::new(Shape::map(1, 4, 4));
     let convs = [0, 1].map(|_| draft.push(Layer::Conv(Conv::same(2, 3)), &[LayerId(0)]));
-    let relus = convs.map(|conv| [0, 1].map(|_| draft.push(Layer::Relu, &[conv])));
+    let relus = convs.map(|conv| [0, 1].map(|_| draft.push(Layer::RELU, &[conv])));
     let pairs = match across {
         false => [[relus[0][0], relus[0][1]], [relus[1][0], relus[1][1]]],
         true => [[relus[0][0], relus[1][0]], [relus[0][1], relus[1][1]]],

@@ -32,7 +32,7 @@ fn open(network: &Network) -> Network {
             Role::Gamma => |gamma| gamma.abs().clamp(0.3, 1.0).copysign(gamma),
             Role::Beta => |_| 1.0,
             Role::Bias => |bias| bias.abs() + 1.0,
-            Role::Weight | Role::Mean | Role::Variance | Role::Lambda => |value| value,
+            Role::Weight | Role::Mean | Role::Variance | Role::Lambda | Role::Slope => |value| value,
         };
         let values: Vec<f64> = tensor.flatten_all().unwrap().to_vec1().unwrap();
         let values: Vec<f64> = values.into_iter().map(change).collect();
@@ -51,7 +51,7 @@ fn has_shifted_relus(network: &Network) -> bool {
         Layer::Conv(Conv { bias, .. }) | Layer::Linear { bias, .. } => bias,
         _ => false,
     };
-    let mut relus = architecture.nodes().filter(|node| matches!(node.layer, Layer::Relu));
+    let mut relus = architecture.nodes().filter(|node| node.layer == Layer::RELU);
     relus.all(|relu| shifts(architecture.node(relu.inputs[0])))
 }
 

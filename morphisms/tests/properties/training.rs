@@ -13,7 +13,7 @@ use crate::common::{SMALL, at, calibrated, cases, child, distance, largest, prom
 const TOLERANCE: f64 = 1e-8;
 
 fn training_logits(network: &Network, images: &Tensor) -> Tensor {
-    network.forward(images, Mode::Train).unwrap().logits
+    network.forward(images, Mode::TRAIN).unwrap().logits
 }
 
 proptest! {
