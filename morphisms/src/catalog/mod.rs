@@ -5,24 +5,39 @@ pub mod drop_layer;
 pub mod drop_skip;
 pub mod prune;
 pub mod separate;
+pub mod shrink_kernel;
 pub mod skip_add;
 pub mod skip_concat;
 pub mod widen;
+pub mod widen_kernel;
 
 pub use deepen::Deepen;
 pub use drop_layer::DropLayer;
 pub use drop_skip::DropSkip;
 pub use prune::Prune;
 pub use separate::Separate;
+pub use shrink_kernel::ShrinkKernel;
 pub use skip_add::SkipAdd;
 pub use skip_concat::SkipConcat;
 pub use widen::Widen;
+pub use widen_kernel::WidenKernel;
 
 use crate::morphism::Morphism;
 
 /// Every morphism of the catalogue, in a fixed order.
 pub fn all() -> &'static [&'static dyn Morphism] {
-    &[&Deepen, &Widen, &SkipConcat, &SkipAdd, &DropLayer, &DropSkip, &Prune, &Separate]
+    &[
+        &Deepen,
+        &Widen,
+        &SkipConcat,
+        &SkipAdd,
+        &DropLayer,
+        &DropSkip,
+        &Prune,
+        &Separate,
+        &WidenKernel,
+        &ShrinkKernel,
+    ]
 }
 
 /// The morphism with this name.

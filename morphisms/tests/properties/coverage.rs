@@ -37,6 +37,22 @@ fn never(morphism: &str) -> &'static [&'static str] {
         "widen" | "prune" | "skip_add" | "drop_skip" => &["input"],
         // What is put behind a map, or taken from there, is read as a map.
         "deepen" | "drop_layer" | "separate" => &["input", "linear"],
+        // Of a larger or smaller kernel nobody notices anything.
+        "widen_kernel" | "shrink_kernel" => &[
+            "input",
+            "batch norm",
+            "relu",
+            "max pool",
+            "average pool",
+            "global pool",
+            "add",
+            "add to itself",
+            "mix",
+            "concat",
+            "concat to itself",
+            "flatten",
+            "linear",
+        ],
         // Only dense readers change, and a concatenation that is extended.
         "skip_concat" => &[
             "input",

@@ -115,6 +115,19 @@ proptest! {
         }
     }
 
+    /// To the bit.
+    #[test]
+    fn shrink_kernel_undoes_widen_kernel(parent in any_network(SMALL, DType::F64), seed in 0..1000u64) {
+        let (widen_kernel, shrink_kernel) = (named("widen_kernel"), named("shrink_kernel"));
+        for site in widen_kernel.sites(parent.architecture()) {
+            let grown = child(&parent, widen_kernel, &site, seed, None)?;
+            prop_assert!(grown.architecture().macs() > parent.architecture().macs());
+            let undone = child(&grown, shrink_kernel, &site, seed, None)?;
+            prop_assert_eq!(undone.architecture(), parent.architecture());
+            prop_assert_eq!(undone.weights().to_safetensors().unwrap(), parent.weights().to_safetensors().unwrap());
+        }
+    }
+
     /// With its stride, dilation, padding and bias.
     #[test]
     fn separate_is_exact_where_the_kernel_is_separable(
