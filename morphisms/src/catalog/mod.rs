@@ -1,5 +1,6 @@
 //! The catalogue: one morphism a file. A new one is added to [`all`], and the contract tests find it there.
 
+pub mod branch;
 pub mod deepen;
 pub mod drop_layer;
 pub mod drop_skip;
@@ -11,6 +12,7 @@ pub mod skip_concat;
 pub mod widen;
 pub mod widen_kernel;
 
+pub use branch::Branch;
 pub use deepen::Deepen;
 pub use drop_layer::DropLayer;
 pub use drop_skip::DropSkip;
@@ -37,6 +39,7 @@ pub fn all() -> &'static [&'static dyn Morphism] {
         &Separate,
         &WidenKernel,
         &ShrinkKernel,
+        &Branch,
     ]
 }
 
