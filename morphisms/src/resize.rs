@@ -199,7 +199,7 @@ impl Work<'_> {
 }
 
 /// Fresh slices: kernels drawn anew, batch norms the identity on standardised input, and zeros where they are read.
-fn fresh(key: ParamKey, shape: &[usize], axis: usize, slices: usize, seed: u64) -> Source {
+pub(crate) fn fresh(key: ParamKey, shape: &[usize], axis: usize, slices: usize, seed: u64) -> Source {
     let mut size = shape.to_vec();
     size[axis] = slices;
     match key.role {

@@ -35,12 +35,7 @@ impl Morphism for Deepen {
 
     fn sites(&self, architecture: &Architecture) -> Vec<Site> {
         let relus = architecture.nodes().filter(|node| matches!(node.layer, Layer::Relu));
-        let sizes = |shape: Shape| {
-            // A larger kernel would have taps that only ever see padding.
-            let fits = move |kernel: &usize| kernel / 2 < shape.spatial().0.min(shape.spatial().1);
-            KERNELS.into_iter().filter(move |kernel| matches!(shape, Shape::Map { .. }) && fits(kernel))
-        };
-        relus.flat_map(|node| sizes(node.shape).map(|kernel| Site::new(&[node.id], kernel))).collect()
+        relus.flat_map(|node| kernels(node.shape).map(|kernel| Site::new(&[node.id], kernel))).collect()
     }
 
     fn rewrite(&self, architecture: &Architecture, site: &Site, _seed: u64) -> Result<Rewrite> {
@@ -61,6 +56,13 @@ impl Morphism for Deepen {
         inheritance.identity_norm(norm, relu, Layer::EPS);
         Ok(Rewrite { architecture: child, inheritance })
     }
+}
+
+/// The kernels that fit into a map; none for a vector.
+pub(super) fn kernels(shape: Shape) -> impl Iterator<Item = usize> {
+    // A larger kernel would have taps that only ever see padding.
+    let fits = move |kernel: &usize| kernel / 2 < shape.spatial().0.min(shape.spatial().1);
+    KERNELS.into_iter().filter(move |kernel| matches!(shape, Shape::Map { .. }) && fits(kernel))
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 
 pub mod branch;
 pub mod deepen;
+pub mod deepen_residual;
 pub mod drop_layer;
 pub mod drop_skip;
 pub mod prune;
@@ -14,6 +15,7 @@ pub mod widen_kernel;
 
 pub use branch::Branch;
 pub use deepen::Deepen;
+pub use deepen_residual::DeepenResidual;
 pub use drop_layer::DropLayer;
 pub use drop_skip::DropSkip;
 pub use prune::Prune;
@@ -40,6 +42,7 @@ pub fn all() -> &'static [&'static dyn Morphism] {
         &WidenKernel,
         &ShrinkKernel,
         &Branch,
+        &DeepenResidual,
     ]
 }
 

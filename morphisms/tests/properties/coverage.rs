@@ -37,6 +37,7 @@ fn never(morphism: &str) -> &'static [&'static str] {
         "widen" | "prune" | "skip_add" | "drop_skip" => &["input"],
         // What is put behind a map, or taken from there, is read as a map.
         "deepen" | "drop_layer" | "separate" | "branch" => &["input", "linear"],
+        "deepen_residual" => &["input"],
         // Of a larger or smaller kernel nobody notices anything.
         "widen_kernel" | "shrink_kernel" => &[
             "input",
