@@ -326,11 +326,8 @@ impl Inheritance {
         }
         let extents = Extents { parent: parent.weights(), symbolic: Some((parent, &self.selections)) };
         self.sources.values().try_for_each(|source| extents.of(source).map(drop))?;
-        let chosen = self
-            .selections
-            .iter()
-            .map(|selection| selection.choose(parent.weights()))
-            .collect::<Result<Vec<_>>>()?;
+        let chosen =
+            self.selections.iter().map(|selection| selection.choose(parent)).collect::<Result<Vec<_>>>()?;
         let mut measured = BTreeMap::new();
         let mut close = |source| close(source, parent, batch, &chosen, &mut measured);
         let sources = self.sources.iter().map(|(&key, source)| Ok((key, source.clone().map(&mut close)?)));

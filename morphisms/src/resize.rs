@@ -260,7 +260,8 @@ pub(crate) fn fresh(key: ParamKey, shape: &[usize], axis: usize, slices: usize, 
 
 /// What the scores of the group's channels are made of.
 fn selection(architecture: &Architecture, channels: &Channels, place: usize, keep: usize) -> Selection {
-    let ChannelGroup { channels: count, blocks, ties } = &channels.groups[place];
+    let group = &channels.groups[place];
+    let ChannelGroup { channels: count, blocks, ties } = group;
     let (mut norms, mut kernels, mut readers) = (Vec::new(), Vec::new(), Vec::new());
     for &(layer, tie) in ties {
         let node = architecture.node(layer);
@@ -279,7 +280,7 @@ fn selection(architecture: &Architecture, channels: &Channels, place: usize, kee
         }
     }
     let makers = if norms.is_empty() { kernels } else { norms };
-    Selection { channels: *count, blocks: *blocks, keep, makers, readers }
+    Selection { group: group.name(), channels: *count, blocks: *blocks, keep, makers, readers }
 }
 
 /// The stretches of an axis that belong to a group: first slice and slices a channel.
