@@ -126,7 +126,7 @@ mod tests {
         draft.set_output(logits);
         let parent = draft.build().unwrap();
         let site = Site::new(&[flat], 0);
-        assert_eq!(DeepenResidual.sites(&parent), [site.clone()]);
+        assert_eq!(DeepenResidual.sites(&parent), std::slice::from_ref(&site));
         let child = DeepenResidual.rewrite(&parent, &site, 0).unwrap().architecture;
         assert_eq!(child.parameter_count() - parent.parameter_count(), 3 * 3 + 3 + 3 * 3);
     }
