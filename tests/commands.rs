@@ -562,8 +562,20 @@ fn the_morphisms_and_the_version_are_told() {
     for morphism in catalog::all() {
         assert!(printed.contains(morphism.name()), "{}", morphism.name());
     }
-    for name in ["deepen", "widen", "skip_concat", "skip_add", "drop_layer", "drop_skip", "prune", "separate"]
-    {
+    for name in [
+        "deepen",
+        "widen",
+        "skip_concat",
+        "skip_add",
+        "drop_layer",
+        "drop_skip",
+        "prune",
+        "separate",
+        "widen_kernel",
+        "shrink_kernel",
+        "branch",
+        "deepen_residual",
+    ] {
         assert!(printed.contains(name), "{name}");
     }
     assert!(ok(&["--version"]).starts_with(&format!("paretomorph {}", env!("CARGO_PKG_VERSION"))));

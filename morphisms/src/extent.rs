@@ -36,6 +36,7 @@ impl Extents<'_> {
                 }
             }
             Source::Join { of, axis } => self.joined(of, *axis),
+            Source::Sum { of } => self.summed(of),
             Source::Dirac { channels, kernel } => sized(vec![*channels, *channels, kernel.0, kernel.1]),
             Source::Constant { shape, .. } => sized(shape.clone()),
             Source::Normal { shape, std, .. } => {
@@ -77,6 +78,15 @@ impl Extents<'_> {
             whole[axis] = whole[axis].saturating_add(shape[axis]);
         }
         sized(whole)
+    }
+
+    fn summed(&self, of: &[Source]) -> Result<Vec<usize>> {
+        let shapes = of.iter().map(|part| self.of(part)).collect::<Result<Vec<_>>>()?;
+        let (first, rest) = shapes.split_first().ok_or_else(|| invalid("nothing to add"))?;
+        match rest.iter().find(|shape| *shape != first) {
+            Some(shape) => Err(invalid(format!("shapes {first:?} and {shape:?} do not add up"))),
+            None => Ok(first.clone()),
+        }
     }
 
     /// How many slices an index takes of an axis of `size`.

@@ -43,6 +43,11 @@ pub enum Source {
         /// The axis.
         axis: usize,
     },
+    /// The sum, number by number, of tensors of one shape.
+    Sum {
+        /// The tensors.
+        of: Vec<Source>,
+    },
     /// The kernel `[channels, channels, height, width]`, odd sizes, that convolves every channel with a unit
     /// impulse: the identity under "same" padding.
     Dirac {
@@ -192,21 +197,20 @@ impl Source {
             | Self::Normal { .. }
             | Self::Values { .. } => true,
             Self::Gather { of, index, .. } => matches!(index, Index::Fixed(_)) && of.is_closed(),
-            Self::Join { of, .. } => of.iter().all(Self::is_closed),
+            Self::Join { of, .. } | Self::Sum { of } => of.iter().all(Self::is_closed),
             Self::Factor { .. } | Self::Statistic { .. } => false,
         }
     }
 
     /// Rebuilds the expression bottom up.
     fn map(self, change: &mut dyn FnMut(Self) -> Result<Self>) -> Result<Self> {
+        let mut all = |of: Vec<Self>| of.into_iter().map(|source| source.map(change)).collect::<Result<_>>();
         let inner = match self {
             Self::Gather { of, axis, index, scale } => {
                 Self::Gather { of: Box::new(of.map(change)?), axis, index, scale }
             }
-            Self::Join { of, axis } => Self::Join {
-                of: of.into_iter().map(|source| source.map(change)).collect::<Result<_>>()?,
-                axis,
-            },
+            Self::Join { of, axis } => Self::Join { of: all(of)?, axis },
+            Self::Sum { of } => Self::Sum { of: all(of)? },
             Self::Factor { of, part } => Self::Factor { of: Box::new(of.map(change)?), part },
             leaf @ (Self::Parent(_)
             | Self::Dirac { .. }
@@ -222,16 +226,19 @@ impl Source {
         let tensor = |values: Vec<f64>, shape: &[usize]| -> Result<Tensor> {
             Ok(Tensor::from_vec(values, shape, device)?.to_dtype(dtype)?)
         };
+        let all = |of: &[Self]| -> Result<Vec<Tensor>> {
+            of.iter().map(|part| part.evaluate(parent, dtype, device)).collect()
+        };
         match self {
             Self::Parent(key) => Ok(parent.get(*key)?.clone()),
             Self::Gather { of, axis, index: Index::Fixed(index), scale } => {
                 let all = of.evaluate(parent, dtype, device)?;
                 gather(&all, *axis, index, scale.as_deref())
             }
-            Self::Join { of, axis } => {
-                let parts =
-                    of.iter().map(|part| part.evaluate(parent, dtype, device)).collect::<Result<Vec<_>>>()?;
-                Ok(Tensor::cat(&parts, *axis)?)
+            Self::Join { of, axis } => Ok(Tensor::cat(&all(of)?, *axis)?),
+            Self::Sum { of } => {
+                let sum = all(of)?.into_iter().map(Ok).reduce(|sum, next| sum? + next?);
+                Ok(sum.ok_or_else(|| Error::Weights("nothing to add".into()))??)
             }
             Self::Dirac { channels, kernel } => {
                 let (height, width) = *kernel;
@@ -319,11 +326,8 @@ impl Inheritance {
         }
         let extents = Extents { parent: parent.weights(), symbolic: Some((parent, &self.selections)) };
         self.sources.values().try_for_each(|source| extents.of(source).map(drop))?;
-        let chosen = self
-            .selections
-            .iter()
-            .map(|selection| selection.choose(parent.weights()))
-            .collect::<Result<Vec<_>>>()?;
+        let chosen =
+            self.selections.iter().map(|selection| selection.choose(parent)).collect::<Result<Vec<_>>>()?;
         let mut measured = BTreeMap::new();
         let mut close = |source| close(source, parent, batch, &chosen, &mut measured);
         let sources = self.sources.iter().map(|(&key, source)| Ok((key, source.clone().map(&mut close)?)));

@@ -32,6 +32,7 @@ pub mod catalog;
 mod channels;
 pub mod check;
 mod cost;
+mod dead;
 mod error;
 mod extent;
 mod factor;

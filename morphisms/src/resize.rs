@@ -9,11 +9,16 @@ use crate::morphism::Rewrite;
 use crate::select::{Selection, Slices};
 use crate::{Error, Result};
 
+/// The deviation of noise relative to that of fresh weights: enough that copies soon differ, and still the lesser part
+/// of what a trained kernel weighs.
+const NOISE: f64 = 0.1;
+
 /// What becomes of the channels of a group.
 pub(crate) enum Resize {
     /// Channel i of the child is a copy of channel `of[i]`; who reads it takes the share `share[i]`, the shares of
-    /// the copies of one channel adding up to 1.
-    Replicate { of: Vec<usize>, share: Vec<f64> },
+    /// the copies of one channel adding up to 1. With a seed for noise, noise that adds up to 0 over those copies comes
+    /// on top.
+    Replicate { of: Vec<usize>, share: Vec<f64>, noise: Option<u64> },
     /// Channel i of the child is channel `of[i]`, or a fresh one that nobody reads yet.
     Extend { of: Vec<Option<usize>>, seed: u64 },
     /// The best `keep` channels stay.
@@ -123,13 +128,20 @@ impl Work<'_> {
         let reads = axis == 1;
         let shape = self.shapes.get(&key).cloned().unwrap_or_default();
         let (size, wrap): (usize, Box<dyn FnOnce(Source) -> Source>) = match self.to {
-            Resize::Replicate { of, share } => {
-                let moved: Vec<(usize, f64)> =
-                    of[..of.len() / blocks].iter().copied().zip(share.iter().copied()).collect();
+            Resize::Replicate { of, share, noise } => {
+                let of = &of[..of.len() / blocks];
+                let moved: Vec<(usize, f64)> = of.iter().copied().zip(share.iter().copied()).collect();
                 let slices = self.slices(layout, &moved, |&(channel, _)| Some(channel));
                 let index: Vec<usize> = slices.iter().filter_map(|(slice, _)| *slice).collect();
                 let scale = slices.iter().map(|(_, moved)| moved.map_or(1.0, |&(_, share)| share)).collect();
-                (index.len(), Box::new(move |source| source.gather(axis, index, reads.then_some(scale))))
+                let size = index.len();
+                let noise = noise.filter(|_| reads).map(|seed| {
+                    let shape =
+                        shape.iter().enumerate().map(|(at, &old)| if at == axis { size } else { old });
+                    self.noise(shape.collect(), axis, layout, of, Seed::of(seed, key))
+                });
+                let shared = move |source: Source| source.gather(axis, index, reads.then_some(scale));
+                (size, Box::new(move |source| with_noise(shared(source), noise)))
             }
             Resize::Extend { of, seed } => {
                 let moved = &of[..of.len() / blocks];
@@ -183,6 +195,26 @@ impl Work<'_> {
         slices
     }
 
+    /// Noise for the slices that read copies: each has a draw of its own less that of the next copy, so that it adds up to
+    /// 0 over the copies of a channel, and is 0 where there is but one.
+    fn noise(&self, shape: Vec<usize>, axis: usize, layout: &[Segment], of: &[usize], seed: Seed) -> Source {
+        let mut next = Vec::new();
+        for segment in layout {
+            let start = next.len();
+            if segment.group == Some(self.place) {
+                let copy = |place| start + next_copy(of, place) * segment.repeat;
+                next.extend((0..of.len()).flat_map(|place| copy(place)..copy(place) + segment.repeat));
+            } else {
+                next.extend(start..start + segment.len());
+            }
+        }
+        // The difference of two draws deviates by the root of two as much.
+        let std = NOISE * he_std(&shape) * std::f64::consts::FRAC_1_SQRT_2;
+        let draws = Source::Normal { shape, std, seed };
+        let minus = vec![-1.0; next.len()];
+        Source::Sum { of: vec![draws.clone(), draws.gather(axis, next, Some(minus))] }
+    }
+
     fn pieces(&self, layout: &[Segment], blocks: usize) -> Vec<Piece> {
         let mut start = 0;
         let piece = |segment: &Segment| {
@@ -198,8 +230,21 @@ impl Work<'_> {
     }
 }
 
+/// The place of the next copy of the channel at `place`, the first one after the last.
+fn next_copy(of: &[usize], place: usize) -> usize {
+    let mut others = (place + 1..of.len()).chain(0..place);
+    others.find(|&other| of[other] == of[place]).unwrap_or(place)
+}
+
+fn with_noise(source: Source, noise: Option<Source>) -> Source {
+    match noise {
+        Some(noise) => Source::Sum { of: vec![source, noise] },
+        None => source,
+    }
+}
+
 /// Fresh slices: kernels drawn anew, batch norms the identity on standardised input, and zeros where they are read.
-fn fresh(key: ParamKey, shape: &[usize], axis: usize, slices: usize, seed: u64) -> Source {
+pub(crate) fn fresh(key: ParamKey, shape: &[usize], axis: usize, slices: usize, seed: u64) -> Source {
     let mut size = shape.to_vec();
     size[axis] = slices;
     match key.role {
@@ -216,7 +261,8 @@ fn fresh(key: ParamKey, shape: &[usize], axis: usize, slices: usize, seed: u64) 
 
 /// What the scores of the group's channels are made of.
 fn selection(architecture: &Architecture, channels: &Channels, place: usize, keep: usize) -> Selection {
-    let ChannelGroup { channels: count, blocks, ties, .. } = &channels.groups[place];
+    let group = &channels.groups[place];
+    let ChannelGroup { channels: count, blocks, ties, .. } = group;
     let (mut norms, mut kernels, mut readers) = (Vec::new(), Vec::new(), Vec::new());
     for &(layer, tie) in ties {
         let node = architecture.node(layer);
@@ -235,7 +281,7 @@ fn selection(architecture: &Architecture, channels: &Channels, place: usize, kee
         }
     }
     let makers = if norms.is_empty() { kernels } else { norms };
-    Selection { channels: *count, blocks: *blocks, keep, makers, readers }
+    Selection { group: group.name(), channels: *count, blocks: *blocks, keep, makers, readers }
 }
 
 /// The stretches of an axis that belong to a group: first slice and slices a channel.

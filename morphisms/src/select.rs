@@ -4,6 +4,10 @@ use candle_core::{DType, Tensor};
 use serde::{Deserialize, Serialize};
 
 use crate::architecture::ParamKey;
+use crate::channels::Channels;
+use crate::dead::dead_channels;
+use crate::layer::LayerId;
+use crate::network::Network;
 use crate::weights::Weights;
 use crate::{Error, Result};
 
@@ -12,9 +16,12 @@ use crate::{Error, Result};
 ///
 /// A channel's score is the L2 norm of what makes it times the L2 norm of what reads it. What makes it are the
 /// scales of its batch norms (Liu et al. 2017, "Network slimming"), which alone decide its size, or without a batch
-/// norm the kernels that produce it (Li et al. 2017, "Pruning filters for efficient ConvNets").
+/// norm the kernels that produce it (Li et al. 2017, "Pruning filters for efficient ConvNets"). Whatever their scores,
+/// channels that the logits provably do not depend on go first: without them the function is the same.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Selection {
+    /// The layer that names the channel group.
+    pub group: LayerId,
     /// Channels to choose from.
     pub channels: usize,
     /// Blocks of equally many channels that keep the same places each (grouped convolutions).
@@ -42,8 +49,10 @@ pub struct Slices {
 
 impl Selection {
     /// The kept channels in ascending order; of equal scores the first wins.
-    pub(crate) fn choose(&self, weights: &Weights) -> Result<Vec<usize>> {
+    pub(crate) fn choose(&self, network: &Network) -> Result<Vec<usize>> {
+        let weights = network.weights();
         self.check(weights)?;
+        let dead = self.dead(network)?;
         let makers = self.squares(&self.makers, weights)?;
         let readers = self.squares(&self.readers, weights)?;
         let block = self.channels / self.blocks;
@@ -53,16 +62,31 @@ impl Selection {
                 .map(|channel| makers[channel] * readers[channel])
                 .sum()
         };
+        // A place goes as a whole, so it is dead if all its channels are.
+        let dead = |place: &usize| (0..self.blocks).all(|b| dead[b * block + place]);
         let mut places: Vec<usize> = (0..block).collect();
-        places.sort_by(|a, b| score(b).total_cmp(&score(a)).then(a.cmp(b)));
+        places.sort_by(|a, b| dead(a).cmp(&dead(b)).then(score(b).total_cmp(&score(a))).then(a.cmp(b)));
         places.truncate(self.keep / self.blocks);
         places.sort_unstable();
         Ok((0..self.blocks).flat_map(|b| places.iter().map(move |place| b * block + place)).collect())
     }
 
+    /// Which channels nobody would miss.
+    fn dead(&self, network: &Network) -> Result<Vec<bool>> {
+        let channels = Channels::of(network.architecture());
+        let place =
+            channels.named(self.group).filter(|&place| channels.groups[place].channels == self.channels);
+        let place = place.ok_or_else(|| self.misfit())?;
+        dead_channels(network, &channels, place)
+    }
+
+    fn misfit(&self) -> Error {
+        Error::Weights(format!("a selection that does not fit the parent: {self:?}"))
+    }
+
     /// Whether blocks divide channels and the slices are there: a selection may come from a file.
     fn check(&self, weights: &Weights) -> Result<()> {
-        let Self { channels, blocks, keep, makers, readers } = self;
+        let Self { group: _, channels, blocks, keep, makers, readers } = self;
         let divides = |count: usize| count.checked_rem(*blocks) == Some(0);
         let fits = |slices: &Slices| -> Result<bool> {
             let size = weights.get(slices.key)?.dims().get(slices.axis).copied().unwrap_or(0);
@@ -75,7 +99,7 @@ impl Selection {
         }
         match valid {
             true => Ok(()),
-            false => Err(Error::Weights(format!("a selection that does not fit the parent: {self:?}"))),
+            false => Err(self.misfit()),
         }
     }
 

@@ -39,6 +39,10 @@ impl Default for Names<'static> {
                 "drop_skip",
                 "prune",
                 "separate",
+                "widen_kernel",
+                "shrink_kernel",
+                "branch",
+                "deepen_residual",
             ],
         }
     }

@@ -38,12 +38,7 @@ impl Morphism for Deepen {
         let ends = architecture
             .nodes()
             .filter(|node| matches!(node.layer, Layer::Activation(function) if function.is_idempotent()));
-        let sizes = |shape: Shape| {
-            // A larger kernel would have taps that only ever see padding.
-            let fits = move |kernel: &usize| kernel / 2 < shape.spatial().0.min(shape.spatial().1);
-            KERNELS.into_iter().filter(move |kernel| matches!(shape, Shape::Map { .. }) && fits(kernel))
-        };
-        ends.flat_map(|node| sizes(node.shape).map(|kernel| Site::new(&[node.id], kernel))).collect()
+        ends.flat_map(|node| kernels(node.shape).map(|kernel| Site::new(&[node.id], kernel))).collect()
     }
 
     fn rewrite(&self, architecture: &Architecture, site: &Site, _seed: u64) -> Result<Rewrite> {
@@ -68,6 +63,13 @@ impl Morphism for Deepen {
         inheritance.identity_norm(norm, at, Layer::EPS);
         Ok(Rewrite { architecture: child, inheritance })
     }
+}
+
+/// The kernels that fit into a map; none for a vector.
+pub(super) fn kernels(shape: Shape) -> impl Iterator<Item = usize> {
+    // A larger kernel would have taps that only ever see padding.
+    let fits = move |kernel: &usize| kernel / 2 < shape.spatial().0.min(shape.spatial().1);
+    KERNELS.into_iter().filter(move |kernel| matches!(shape, Shape::Map { .. }) && fits(kernel))
 }
 
 #[cfg(test)]

@@ -1,28 +1,49 @@
 //! The catalogue: one morphism a file. A new one is added to [`all`], and the contract tests find it there.
 
+pub mod branch;
 pub mod deepen;
+pub mod deepen_residual;
 pub mod drop_layer;
 pub mod drop_skip;
 pub mod prune;
 pub mod separate;
+pub mod shrink_kernel;
 pub mod skip_add;
 pub mod skip_concat;
 pub mod widen;
+pub mod widen_kernel;
 
+pub use branch::Branch;
 pub use deepen::Deepen;
+pub use deepen_residual::DeepenResidual;
 pub use drop_layer::DropLayer;
 pub use drop_skip::DropSkip;
 pub use prune::Prune;
 pub use separate::Separate;
+pub use shrink_kernel::ShrinkKernel;
 pub use skip_add::SkipAdd;
 pub use skip_concat::SkipConcat;
 pub use widen::Widen;
+pub use widen_kernel::WidenKernel;
 
 use crate::morphism::Morphism;
 
 /// Every morphism of the catalogue, in a fixed order.
 pub fn all() -> &'static [&'static dyn Morphism] {
-    &[&Deepen, &Widen, &SkipConcat, &SkipAdd, &DropLayer, &DropSkip, &Prune, &Separate]
+    &[
+        &Deepen,
+        &Widen,
+        &SkipConcat,
+        &SkipAdd,
+        &DropLayer,
+        &DropSkip,
+        &Prune,
+        &Separate,
+        &WidenKernel,
+        &ShrinkKernel,
+        &Branch,
+        &DeepenResidual,
+    ]
 }
 
 /// The morphism with this name.

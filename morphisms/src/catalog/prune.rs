@@ -4,8 +4,10 @@
 //! ──► conv 3x3, 16 ──► ... ──► readers     becomes     ──► conv 3x3, 12 ──► ... ──► readers
 //! ```
 //!
-//! The channels with the largest norms stay, see [`Selection`](crate::Selection). Elsken et al., LEMONADE, ICLR 2019,
-//! section 3.2: "remove channels".
+//! The channels with the largest norms stay, see [`Selection`](crate::Selection). Those that are zero for every input, or
+//! that nobody reads, go before all others, and where no others go the child computes its parent's function: if `x_c = 0`
+//! or `w_c = 0` then `sum w x` is the same without the term `w_c x_c`. Elsken et al., LEMONADE, ICLR 2019, section 3.2:
+//! "remove channels".
 
 use crate::Result;
 use crate::architecture::Architecture;
@@ -76,6 +78,22 @@ mod tests {
         let rewrite = Prune.rewrite(parent.architecture(), &Site::new(&[LayerId(1)], 2), 0).unwrap();
         let child = parent.child(&rewrite, None).unwrap();
         assert_eq!(child.weights().get(gamma).unwrap().to_vec1::<f64>().unwrap(), [2.0, 1.0]);
+    }
+
+    #[test]
+    fn a_channel_that_is_only_quiet_stays_before_one_that_is_dead() {
+        let mut draft = Draft::new(Shape::map(1, 4, 4));
+        let relu = draft.conv_bn_relu(draft.input(), Conv::same(4, 3));
+        draft.head(relu, 2);
+        let parent = Network::init(draft.build().unwrap(), 3, DType::F64, &Device::Cpu).unwrap();
+        let mut weights = parent.weights().clone();
+        let [gamma, beta] = [Role::Gamma, Role::Beta].map(|role| ParamKey::new(LayerId(2), role));
+        weights.insert(gamma, Tensor::new(&[0.0f64, 0.0, 0.0, 2.0], &Device::Cpu).unwrap());
+        weights.insert(beta, Tensor::new(&[-0.5f64, 0.5, -0.25, 0.0], &Device::Cpu).unwrap());
+        let parent = Network::new(parent.architecture().clone(), weights).unwrap();
+        let rewrite = Prune.rewrite(parent.architecture(), &Site::new(&[LayerId(1)], 2), 0).unwrap();
+        let child = parent.child(&rewrite, None).unwrap();
+        assert_eq!(child.weights().get(beta).unwrap().to_vec1::<f64>().unwrap(), [0.5, 0.0]);
     }
 
     #[test]

@@ -7,6 +7,9 @@
 //! By replication: some channels get copies, and whoever reads channel c takes the share `s_i` of copy i, with
 //! `sum s_i = 1`, so `sum_i s_i w x_c = w x_c` (Chen et al., "Net2Net", ICLR 2016, section 2.2). The shares are
 //! unequal, so that copies get different gradients and part (Wang et al., "LEMON", ICLR 2024).
+//! By replication with noise: the shares are equal, and the copies' outgoing weights get noise that adds up to 0 over
+//! them, with two copies `w / 2 + e` and `w / 2 - e`, which breaks the symmetry weight by weight and not by channels, and
+//! keeps the function all the same; Net2Net, section 2.2, proposes noise, there at the price of exactness.
 //! By fresh channels: new kernels are drawn, and whoever reads them starts with weight 0 (Wei et al., "Network
 //! morphism", ICML 2016).
 
@@ -18,12 +21,14 @@ use crate::architecture::Architecture;
 use crate::channels::{ChannelGroup, Channels};
 use crate::init::Seed;
 use crate::morphism::{Morphism, Promise, Rewrite, Site, no_site};
-use crate::resize::{Resize, group_at, resize};
+use crate::resize::{Resize, resize};
 
 /// The variant that copies channels.
 const REPLICATE: &str = "replicate";
 /// The variant that draws new channels.
 const FRESH: &str = "fresh";
+/// The variant that copies channels and tells the copies apart by noise.
+const NOISE: &str = "noise";
 
 /// See the [module](self) text. A site is the layer that names the group and the number of channels added, a half or
 /// all of what is there.
@@ -43,48 +48,62 @@ impl Morphism for Widen {
     }
 
     fn sites(&self, architecture: &Architecture) -> Vec<Site> {
-        let amounts = |group: &ChannelGroup| {
-            let half = (group.channels / group.blocks).div_ceil(2) * group.blocks;
-            let mut amounts = vec![half, group.channels];
-            amounts.dedup();
-            amounts
+        let sites = |group: &ChannelGroup| {
+            offers(group).map(|(amount, variant)| at(group, amount, variant)).collect::<Vec<_>>()
         };
-        let mut sites = Vec::new();
-        for group in Channels::of(architecture).groups {
-            for amount in amounts(&group) {
-                for variant in [REPLICATE, FRESH] {
-                    // Where means are taken over the channels, each gets one copy.
-                    if !group.even || (amount, variant) == (group.channels, REPLICATE) {
-                        sites.push(Site::new(&[group.name()], amount).variant(variant));
-                    }
-                }
-            }
-        }
-        sites
+        Channels::of(architecture).groups.iter().flat_map(sites).collect()
     }
 
     fn rewrite(&self, architecture: &Architecture, site: &Site, seed: u64) -> Result<Rewrite> {
-        if !self.sites(architecture).contains(site) {
-            return Err(no_site(
-                self,
-                site,
-                "expected a group that can change, and half or all of its channels",
-            ));
-        }
         let channels = Channels::of(architecture);
-        let place = group_at(&channels, site.layers.first())?;
+        let place = site.layers.first().and_then(|&layer| channels.named(layer));
+        let is_offer = |&place: &usize| {
+            let group = &channels.groups[place];
+            offers(group).any(|(amount, variant)| at(group, amount, variant) == *site)
+        };
+        let Some(place) = place.filter(is_offer) else {
+            let expected = "expected a group that can change, and half or all of its channels";
+            return Err(no_site(self, site, expected));
+        };
         let group = &channels.groups[place];
-        let to = if site.variant == REPLICATE {
-            replicate(group, site.amount, seed)
-        } else {
-            extend(group, site.amount, seed)
+        let to = match site.variant.as_str() {
+            FRESH => extend(group, site.amount, seed),
+            NOISE => replicate(group, site.amount, seed, Shares::Equal),
+            _ => replicate(group, site.amount, seed, Shares::Unequal),
         };
         resize(architecture, &channels, place, &to)
     }
 }
 
+/// How many channels a group may get, and how: half of what is there, or as many.
+fn offers(group: &ChannelGroup) -> impl Iterator<Item = (usize, &'static str)> {
+    let half = (group.channels / group.blocks).div_ceil(2) * group.blocks;
+    let amounts = [Some(half).filter(|&half| half < group.channels), Some(group.channels)];
+    let variants = |amount| [REPLICATE, FRESH, NOISE].map(move |variant| (amount, variant));
+    let (all, even) = (group.channels, group.even);
+    // Where means are taken over the channels, each gets one copy.
+    amounts
+        .into_iter()
+        .flatten()
+        .flat_map(variants)
+        .filter(move |&(amount, variant)| !even || (amount == all && variant != FRESH))
+}
+
+fn at(group: &ChannelGroup, amount: usize, variant: &str) -> Site {
+    Site::new(&[group.name()], amount).variant(variant)
+}
+
+/// How whoever reads a channel shares it out to its copies.
+#[derive(Clone, Copy, PartialEq)]
+enum Shares {
+    /// Noise is what tells copies apart.
+    Equal,
+    /// The shares do.
+    Unequal,
+}
+
 /// In every block the same places are copied, and the copies follow the originals.
-fn replicate(group: &ChannelGroup, amount: usize, seed: u64) -> Resize {
+fn replicate(group: &ChannelGroup, amount: usize, seed: u64, shares: Shares) -> Resize {
     let mut rng = Seed { seed, stream: 0 }.rng();
     let size = group.channels / group.blocks;
     let mut places: Vec<usize> = (0..size).collect();
@@ -96,16 +115,20 @@ fn replicate(group: &ChannelGroup, amount: usize, seed: u64) -> Resize {
     let block: Vec<usize> = (0..size).chain(copied).collect();
     // The k-th copy gets about a third of the one before it: with nearly equal shares twins would hardly part.
     let turn = |i: usize| block[..i].iter().filter(|&&place| place == block[i]).count() as i32;
-    let draws: Vec<f64> =
-        (0..block.len()).map(|i| (0.8 + 0.4 * rng.random::<f64>()) / 3f64.powi(turn(i))).collect();
-    let total = |place: usize| -> f64 {
-        block.iter().zip(&draws).filter(|(p, _)| **p == place).map(|(_, d)| d).sum()
+    let mut part = |i| match shares {
+        Shares::Equal => 1.0,
+        Shares::Unequal => (0.8 + 0.4 * rng.random::<f64>()) / 3f64.powi(turn(i)),
     };
-    let shares: Vec<f64> = block.iter().zip(&draws).map(|(&place, draw)| draw / total(place)).collect();
+    let parts: Vec<f64> = (0..block.len()).map(&mut part).collect();
+    let total = |place: usize| -> f64 {
+        block.iter().zip(&parts).filter(|(p, _)| **p == place).map(|(_, part)| part).sum()
+    };
+    let share: Vec<f64> = block.iter().zip(&parts).map(|(&place, part)| part / total(place)).collect();
     let in_block = |b: usize| block.iter().map(move |place| b * size + place);
     Resize::Replicate {
         of: (0..group.blocks).flat_map(in_block).collect(),
-        share: (0..group.blocks).flat_map(|_| shares.iter().copied()).collect(),
+        share: (0..group.blocks).flat_map(|_| share.iter().copied()).collect(),
+        noise: (shares == Shares::Equal).then_some(seed),
     }
 }
 
@@ -120,9 +143,13 @@ fn extend(group: &ChannelGroup, amount: usize, seed: u64) -> Resize {
 
 #[cfg(test)]
 mod tests {
+    use candle_core::{DType, Device};
+
     use super::*;
-    use crate::architecture::Draft;
-    use crate::layer::{Conv, Grouping, Layer, LayerId, Shape};
+    use crate::architecture::{Draft, ParamKey};
+    use crate::inheritance::{Index, Source};
+    use crate::layer::{Conv, Grouping, Layer, LayerId, Role, Shape};
+    use crate::network::Network;
 
     #[test]
     fn everything_tied_grows_along() {
@@ -143,7 +170,9 @@ mod tests {
     #[test]
     fn shares_of_copies_are_unequal_and_add_up() {
         let group = ChannelGroup { channels: 3, blocks: 1, even: false, ties: Vec::new() };
-        let Resize::Replicate { of, share } = replicate(&group, 3, 5) else { panic!("replication") };
+        let Resize::Replicate { of, share, noise: None } = replicate(&group, 3, 5, Shares::Unequal) else {
+            panic!("replication")
+        };
         for channel in 0..3 {
             let shares: Vec<f64> =
                 of.iter().zip(&share).filter(|(c, _)| **c == channel).map(|(_, s)| *s).collect();
@@ -168,9 +197,38 @@ mod tests {
         let of = |name, sites: Vec<Site>| {
             sites.into_iter().filter(|site| site.layers == [name]).collect::<Vec<_>>()
         };
-        assert_eq!(of(b, sites(false)), [Site::new(&[b], 4).variant(REPLICATE)]);
-        assert_eq!(of(a, sites(false)).len(), 4);
+        let once = [REPLICATE, NOISE].map(|variant| Site::new(&[b], 4).variant(variant));
+        assert_eq!(of(b, sites(false)), once);
+        assert_eq!(of(a, sites(false)).len(), 6);
         assert!(sites(true).is_empty());
+    }
+
+    #[test]
+    fn noise_differs_between_copies_and_adds_up_to_nothing() {
+        let mut draft = Draft::new(Shape::map(1, 4, 4));
+        let relu = draft.conv_bn_relu(draft.input(), Conv::same(3, 3));
+        let logits = draft.head(relu, 2);
+        let parent = Network::init(draft.build().unwrap(), 3, DType::F64, &Device::Cpu).unwrap();
+        let site = Site::new(&[LayerId(1)], 3).variant(NOISE);
+        let rewrite = Widen.rewrite(parent.architecture(), &site, 1).unwrap();
+        let child = parent.child(&rewrite, None).unwrap();
+        let Source::Gather { index: Index::Fixed(of), .. } =
+            &rewrite.inheritance.sources[&ParamKey::new(LayerId(2), Role::Gamma)]
+        else {
+            panic!("expected channels and their copies")
+        };
+        let rows = |network: &Network| {
+            let matrix = network.weights().get(ParamKey::new(logits, Role::Weight)).unwrap();
+            matrix.to_vec2::<f64>().unwrap()
+        };
+        for (old, new) in rows(&parent).iter().zip(rows(&child)) {
+            for (channel, weight) in old.iter().enumerate() {
+                let copies: Vec<f64> =
+                    of.iter().zip(&new).filter(|(from, _)| **from == channel).map(|(_, w)| *w).collect();
+                let [a, b] = copies[..] else { panic!("expected two copies, found {copies:?}") };
+                assert!((a + b - weight).abs() < 1e-15 && (a - b).abs() > 1e-4, "{a} + {b} = {weight}");
+            }
+        }
     }
 
     #[test]

@@ -14,6 +14,8 @@ use crate::network::Network;
 
 /// A gradient below this part of the layer's largest does not count.
 const NOTHING: f64 = 1e-6;
+/// A parent's unit receives at least this part, because a copy with a share receives that share of it.
+const PLENTY: f64 = 10.0 * NOTHING;
 /// The step of the trial: no number moves by more than this part of the largest of its tensor. Large, so that what
 /// only opens with the first step shows at the second.
 const STEP: f64 = 0.1;
@@ -63,16 +65,17 @@ pub fn liveness(
     };
     let trial = Trial::run(child, images, targets, 2)?;
     let keys = child.weights().iter().filter(|(key, tensor)| new(*key, tensor)).map(|(key, _)| key);
-    trial.starved(keys, false)
+    trial.starved(keys, false, NOTHING)
 }
 
-/// Whether every unit of every layer is active and receives a gradient in the first step, in the sense of [`liveness`].
+/// Whether every unit of every layer is active and receives a gradient in the first step, in the sense of [`liveness`] but
+/// above 1e-5: whoever shares it with a copy passes on less.
 ///
 /// # Errors
 /// As [`liveness`].
 pub fn is_fully_alive(network: &Network, images: &Tensor, targets: &Tensor) -> Result<bool> {
     let trial = Trial::run(network, images, targets, 1)?;
-    Ok(trial.starved(network.weights().iter().map(|(key, _)| key), true)?.is_empty())
+    Ok(trial.starved(network.weights().iter().map(|(key, _)| key), true, PLENTY)?.is_empty())
 }
 
 /// A few steps of gradient descent, every tensor with a learning rate of its own.
@@ -113,8 +116,13 @@ impl<'a> Trial<'a> {
     }
 
     /// A unit is a slice of all parameters of its block; the best of them counts. Units that are shut are judged only if
-    /// `shut_too`.
-    fn starved(&self, keys: impl Iterator<Item = ParamKey>, shut_too: bool) -> Result<Vec<Starved>> {
+    /// `shut_too`; those starve that receive no more than `least`.
+    fn starved(
+        &self,
+        keys: impl Iterator<Item = ParamKey>,
+        shut_too: bool,
+        least: f64,
+    ) -> Result<Vec<Starved>> {
         let mut units: BTreeMap<(LayerId, usize, usize), f64> = BTreeMap::new();
         for key in keys.filter(|key| key.role.is_trained() && !self.is_exempt(*key)) {
             let rank = self.network.weights().get(key)?.rank();
@@ -128,7 +136,7 @@ impl<'a> Trial<'a> {
                 }
             }
         }
-        let quiet = units.into_iter().filter(|(_, relative)| *relative <= NOTHING);
+        let quiet = units.into_iter().filter(|(_, relative)| *relative <= least);
         Ok(quiet.map(|((layer, axis, unit), relative)| Starved { layer, axis, unit, relative }).collect())
     }
 

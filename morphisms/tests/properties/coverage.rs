@@ -50,6 +50,10 @@ const KINDS: [&str; 36] = [
 /// Whether a morphism can meet a kind of layer, that is, change it or what it reads.
 fn meets(morphism: &str, kind: &str) -> bool {
     match morphism {
+        // Of a larger or smaller kernel nobody notices anything.
+        "widen_kernel" | "shrink_kernel" => {
+            ["dense", "grouped", "depthwise", "multiplied", "strided", "dilated", "biased"].contains(&kind)
+        }
         // Only dense readers change, and a concatenation that is extended.
         "skip_concat" => {
             ["dense", "strided", "dilated", "biased", "concat", "concat to itself", "linear"].contains(&kind)
@@ -62,7 +66,8 @@ fn never(morphism: &str) -> &'static [&'static str] {
     match morphism {
         "widen" | "prune" | "skip_add" | "drop_skip" => &["input"],
         // What is put behind a map, or taken from there, is read as a map.
-        "deepen" | "drop_layer" | "separate" => &["input", "linear"],
+        "deepen" | "drop_layer" | "separate" | "branch" => &["input", "linear"],
+        "deepen_residual" => &["input"],
         _ => &[],
     }
 }

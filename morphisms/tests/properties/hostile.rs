@@ -224,7 +224,7 @@ proptest! {
 
     #[test]
     fn foreign_sites(
-        layers in prop::collection::vec(0..12u32, 0..3), variant in prop::sample::select(vec!["", "replicate", "fresh"]),
+        layers in prop::collection::vec(0..12u32, 0..3), variant in prop::sample::select(vec!["", "replicate", "fresh", "noise"]),
         amount in prop_oneof![0..10usize, Just(1 << 40), Just(usize::MAX)],
     ) {
         let parent = network();

@@ -1,0 +1,143 @@
+//! Grows a convolution's kernel by a ring of zeros.
+//!
+//! ```text
+//! ──► conv 3x3 ──► readers     becomes     ──► conv 5x5 ──► readers
+//! ```
+//!
+//! The padding grows by the dilation, so every old tap meets what it met before, and the new ones add
+//! `0 x = 0`. Zero taps receive a gradient at once, that of what they see. Wei et al., "Network morphism", ICML 2016,
+//! section 3.5 (kernel size morphing).
+
+use crate::Result;
+use crate::architecture::{Architecture, Node, ParamKey};
+use crate::inheritance::{Inheritance, Source};
+use crate::layer::{Conv, Layer, Role, Window};
+use crate::morphism::{Morphism, Promise, Rewrite, Site, no_site};
+
+/// No side of a kernel grows beyond this.
+const LARGEST: i128 = 7;
+
+/// See the [module](self) text. A site is the convolution.
+pub struct WidenKernel;
+
+impl Morphism for WidenKernel {
+    fn name(&self) -> &'static str {
+        "widen_kernel"
+    }
+
+    fn summary(&self) -> &'static str {
+        "adds a ring of zeros to a convolution's kernel"
+    }
+
+    fn promise(&self) -> Promise {
+        Promise::Exact
+    }
+
+    fn sites(&self, architecture: &Architecture) -> Vec<Site> {
+        let grows = |node: &&Node| wider(architecture, node).is_some();
+        architecture.nodes().filter(grows).map(|node| Site::new(&[node.id], 0)).collect()
+    }
+
+    fn rewrite(&self, architecture: &Architecture, site: &Site, _seed: u64) -> Result<Rewrite> {
+        let (&[id], true) = (site.layers.as_slice(), self.sites(architecture).contains(site)) else {
+            let expected = "expected a convolution whose kernel may grow by a ring of taps that see the map";
+            return Err(no_site(self, site, expected));
+        };
+        let mut draft = architecture.draft();
+        if let (Some(layer), Some(conv)) = (draft.layer_mut(id), wider(architecture, architecture.node(id))) {
+            *layer = Layer::Conv(conv);
+        }
+        let child = draft.build()?;
+        let mut inheritance = Inheritance::keep(architecture, &child);
+        let key = ParamKey::new(id, Role::Weight);
+        let mut shape = architecture.parameters()[&key].clone();
+        for axis in [2, 3] {
+            let slice = shape.iter().enumerate().map(|(at, &size)| if at == axis { 1 } else { size });
+            let zeros = Source::Constant { shape: slice.collect(), value: 0.0 };
+            inheritance.change(key, |kernel| Source::Join { of: vec![zeros.clone(), kernel, zeros], axis });
+            shape[axis] += 2;
+        }
+        Ok(Rewrite { architecture: child, inheritance })
+    }
+}
+
+/// The convolution with a larger kernel, if `node` is one and every new tap sees the map.
+fn wider(architecture: &Architecture, node: &Node) -> Option<Conv> {
+    let Layer::Conv(conv) = node.layer else { return None };
+    let input = architecture.input_shape(node);
+    let grows = |of| new_taps_see(&conv, of, input.spatial(), node.shape.spatial());
+    if !grows(|(height, _)| height) || !grows(|(_, width)| width) {
+        return None;
+    }
+    let Window { kernel, stride, padding } = conv.window;
+    let padding = (padding.0.checked_add(conv.dilation.0)?, padding.1.checked_add(conv.dilation.1)?);
+    let window = Window { kernel: (kernel.0 + 2, kernel.1 + 2), stride, padding };
+    let wider = Conv { window, ..conv };
+    let shape = Layer::Conv(wider).output_shape(&[input]).ok()?;
+    (shape == node.shape).then_some(wider)
+}
+
+/// Whether along one axis the kernel is small enough, and a tap before its first and one behind its last see the map at
+/// some place of the kernel.
+fn new_taps_see(
+    conv: &Conv,
+    of: fn((usize, usize)) -> usize,
+    input: (usize, usize),
+    output: (usize, usize),
+) -> bool {
+    let Window { kernel, stride, padding } = conv.window;
+    // Numbers from a file may be huge.
+    let [kernel, stride, padding, dilation] =
+        [kernel, stride, padding, conv.dilation].map(|pair| of(pair) as i128);
+    let [size, places] = [input, output].map(|pair| of(pair) as i128);
+    // A tap reads `place * stride + offset`.
+    let sees = |offset: i128| {
+        let first = (stride - 1 - offset).max(0) / stride;
+        first < places && first * stride + offset < size
+    };
+    kernel + 2 <= LARGEST && sees(-padding - dilation) && sees(kernel * dilation - padding)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::architecture::Draft;
+    use crate::layer::{LayerId, Shape};
+
+    fn only(size: (usize, usize), conv: Conv) -> Architecture {
+        let mut draft = Draft::new(Shape::map(2, size.0, size.1));
+        let x = draft.push(Layer::Conv(conv), &[draft.input()]);
+        draft.head(x, 2);
+        draft.build().unwrap()
+    }
+
+    #[test]
+    fn the_kernel_grows_and_the_output_does_not() {
+        let window = Window { kernel: (3, 1), stride: (2, 1), padding: (2, 0) };
+        let conv = Conv { window, dilation: (2, 1), bias: true, ..Conv::same(4, 3) };
+        let parent = only((9, 6), conv);
+        let sites = WidenKernel.sites(&parent);
+        assert_eq!(sites, [Site::new(&[LayerId(1)], 0)]);
+        let Rewrite { architecture: child, inheritance } =
+            WidenKernel.rewrite(&parent, &sites[0], 0).unwrap();
+        assert_eq!(child.shape(LayerId(1)), parent.shape(LayerId(1)));
+        let key = ParamKey::new(LayerId(1), Role::Weight);
+        assert_eq!(child.parameters()[&key], [4, 2, 5, 3]);
+        assert_eq!(inheritance.kept().count(), parent.parameters().len() - 1, "all but the kernel");
+    }
+
+    #[test]
+    fn it_does_not_apply_where_a_tap_would_only_see_padding() {
+        let sites = |size, kernel| WidenKernel.sites(&only(size, Conv::same(4, kernel))).len();
+        assert_eq!([sites((3, 8), 3), sites((2, 8), 3)], [1, 0], "a map of two rows");
+        assert_eq!([sites((8, 8), 5), sites((8, 8), 7)], [1, 0], "a kernel of 7x7");
+        // Unpadded, a kernel as large as the map has one place, and a stride can step over what a tap would see.
+        let bare = |size, kernel, stride| {
+            let window = Window { kernel: (kernel, kernel), stride: (stride, stride), padding: (0, 0) };
+            WidenKernel.sites(&only((size, size), Conv { window, ..Conv::same(4, 3) })).len()
+        };
+        assert_eq!([bare(3, 3, 1), bare(5, 3, 1), bare(5, 3, 2), bare(4, 3, 2)], [0, 1, 1, 0]);
+        let parent = only((2, 8), Conv::same(4, 3));
+        assert!(WidenKernel.rewrite(&parent, &Site::new(&[LayerId(1)], 0), 0).is_err());
+    }
+}
