@@ -19,6 +19,16 @@ pub enum Error {
         /// Why.
         reason: String,
     },
+    /// A tensor does not fit a function of [`surgery`](crate::surgery).
+    #[error("{function}: expected {expected}, found {found}")]
+    Surgery {
+        /// The function.
+        function: &'static str,
+        /// What it takes.
+        expected: String,
+        /// What it was given.
+        found: String,
+    },
     /// A tensor operation failed.
     #[error("tensor operation failed: {0}")]
     Candle(#[from] candle_core::Error),

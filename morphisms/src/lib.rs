@@ -33,7 +33,6 @@ pub mod check;
 mod cost;
 mod error;
 mod extent;
-mod factor;
 mod fingerprint;
 mod fold;
 mod forward;
@@ -46,6 +45,7 @@ mod resize;
 mod select;
 #[cfg(feature = "proptest")]
 pub mod strategies;
+pub mod surgery;
 mod weights;
 
 pub use architecture::{Architecture, Draft, Node, ParamKey};

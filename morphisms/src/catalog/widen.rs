@@ -10,15 +10,12 @@
 //! By fresh channels: new kernels are drawn, and whoever reads them starts with weight 0 (Wei et al., "Network
 //! morphism", ICML 2016).
 
-use rand::RngExt;
-use rand::seq::SliceRandom;
-
 use crate::Result;
 use crate::architecture::Architecture;
 use crate::channels::{ChannelGroup, Channels};
-use crate::init::Seed;
 use crate::morphism::{Morphism, Promise, Rewrite, Site, no_site};
 use crate::resize::{Resize, group_at, resize};
+use crate::surgery::{self, Replication};
 
 /// The variant that copies channels.
 const REPLICATE: &str = "replicate";
@@ -72,7 +69,7 @@ impl Morphism for Widen {
         let place = group_at(&channels, site.layers.first())?;
         let group = &channels.groups[place];
         let to = if site.variant == REPLICATE {
-            replicate(group, site.amount, seed)
+            replicate(group, site.amount, seed)?
         } else {
             extend(group, site.amount, seed)
         };
@@ -81,29 +78,15 @@ impl Morphism for Widen {
 }
 
 /// In every block the same places are copied, and the copies follow the originals.
-fn replicate(group: &ChannelGroup, amount: usize, seed: u64) -> Resize {
-    let mut rng = Seed { seed, stream: 0 }.rng();
+fn replicate(group: &ChannelGroup, amount: usize, seed: u64) -> Result<Resize> {
     let size = group.channels / group.blocks;
-    let mut places: Vec<usize> = (0..size).collect();
-    let mut copied = Vec::new();
-    while copied.len() < amount / group.blocks {
-        places.shuffle(&mut rng);
-        copied.extend(places.iter().take(amount / group.blocks - copied.len()));
-    }
-    let block: Vec<usize> = (0..size).chain(copied).collect();
-    // The k-th copy gets about a third of the one before it: with nearly equal shares twins would hardly part.
-    let turn = |i: usize| block[..i].iter().filter(|&&place| place == block[i]).count() as i32;
-    let draws: Vec<f64> =
-        (0..block.len()).map(|i| (0.8 + 0.4 * rng.random::<f64>()) / 3f64.powi(turn(i))).collect();
-    let total = |place: usize| -> f64 {
-        block.iter().zip(&draws).filter(|(p, _)| **p == place).map(|(_, d)| d).sum()
-    };
-    let shares: Vec<f64> = block.iter().zip(&draws).map(|(&place, draw)| draw / total(place)).collect();
+    let Replication { of: block, share: shares } =
+        surgery::replication(size, size + amount / group.blocks, seed)?;
     let in_block = |b: usize| block.iter().map(move |place| b * size + place);
-    Resize::Replicate {
+    Ok(Resize::Replicate {
         of: (0..group.blocks).flat_map(in_block).collect(),
         share: (0..group.blocks).flat_map(|_| shares.iter().copied()).collect(),
-    }
+    })
 }
 
 fn extend(group: &ChannelGroup, amount: usize, seed: u64) -> Resize {
@@ -140,7 +123,7 @@ mod tests {
     #[test]
     fn shares_of_copies_are_unequal_and_add_up() {
         let group = ChannelGroup { channels: 3, blocks: 1, ties: Vec::new() };
-        let Resize::Replicate { of, share } = replicate(&group, 3, 5) else { panic!("replication") };
+        let Resize::Replicate { of, share } = replicate(&group, 3, 5).unwrap() else { panic!("replication") };
         for channel in 0..3 {
             let shares: Vec<f64> =
                 of.iter().zip(&share).filter(|(c, _)| **c == channel).map(|(_, s)| *s).collect();
