@@ -27,6 +27,7 @@
 #![warn(missing_docs)]
 
 mod architecture;
+mod builder;
 pub mod catalog;
 mod channels;
 pub mod check;
@@ -49,6 +50,7 @@ pub mod surgery;
 mod weights;
 
 pub use architecture::{Architecture, Draft, Node, ParamKey};
+pub use builder::Builder;
 pub use candle_convnet::ConvAlgorithm;
 pub use channels::{ChannelGroup, Channels, Segment, Tie};
 pub use error::{Error, Result};
