@@ -35,6 +35,14 @@ pub enum Error {
     /// JSON could not be read.
     #[error("invalid JSON: {0}")]
     Json(#[from] serde_json::Error),
+    /// A file holds something else than it should.
+    #[error("{path}: {problem}")]
+    File {
+        /// The file.
+        path: std::path::PathBuf,
+        /// What is wrong.
+        problem: String,
+    },
     /// A file could not be read or written.
     #[error("{path}: {source}")]
     Io {

@@ -34,6 +34,7 @@ pub mod check;
 mod cost;
 mod error;
 mod extent;
+mod files;
 mod fingerprint;
 mod fold;
 mod forward;
