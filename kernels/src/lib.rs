@@ -65,3 +65,8 @@ pub use operand::{Operand, add, concat, flatten, scale};
 pub use pool::{Pool2dConfig, avg_pool2d, global_avg_pool2d, max_pool2d};
 pub use sgd::{Parameter, SgdConfig};
 pub use tape::{Gradients, Tape, Value};
+
+/// The code of the page in the registry compiles too.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -12,6 +12,9 @@ use morphisms::{Seed, surgery};
 
 type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
 
+/// A step of growth.
+type Growth = fn(&mut Model) -> Result<()>;
+
 /// Convolutions one after the other, each with a ReLU, then global average pooling and a linear layer.
 struct Model {
     convs: usize,
@@ -101,7 +104,7 @@ fn main() -> Result<()> {
     println!("{:<26} loss {:.4}", "after 100 batches", before_growth);
     let (images, _) = spots(1_000)?;
     let before = model.forward(&images)?;
-    let steps: [(&str, fn(&mut Model) -> Result<()>); 4] = [
+    let steps: [(&str, Growth); 4] = [
         ("wider by copies", Model::widen),
         ("wider by fresh channels", Model::add_channels),
         ("a larger kernel", Model::widen_kernel),
