@@ -76,7 +76,7 @@ impl Builder {
 
     /// A convolution, a batch norm and a ReLU.
     pub fn conv_bn_relu(self, out_channels: usize, kernel: usize) -> Self {
-        self.conv(out_channels, kernel).batch_norm().relu()
+        Self::relu(self.conv(out_channels, kernel).batch_norm())
     }
 
     /// A batch norm with the usual epsilon.
@@ -219,15 +219,19 @@ impl Builder {
         if self.problem.is_some() {
             return self;
         }
-        let shapes: Vec<Shape> = inputs.iter().map(|input| self.shapes[input]).collect();
         let id = self.draft.push(layer, inputs);
-        match layer.output_shape(&shapes) {
-            Ok(shape) => {
+        let shapes: Option<Vec<Shape>> = inputs.iter().map(|input| self.shapes.get(input).copied()).collect();
+        match shapes.map(|shapes| layer.output_shape(&shapes)) {
+            Some(Ok(shape)) => {
                 self.shapes.insert(id, shape);
                 self.at = id;
             }
-            Err(Error::Architecture(problem)) => self.problem = Some(format!("layer {id}: {problem}")),
-            Err(error) => self.problem = Some(format!("layer {id}: {error}")),
+            Some(Err(Error::Architecture(problem))) => self.problem = Some(format!("layer {id}: {problem}")),
+            Some(Err(error)) => self.problem = Some(format!("layer {id}: {error}")),
+            None => {
+                let problem = "a branch must go on from the builder that it is given";
+                self.problem = Some(format!("layer {id}, {layer}: {problem}"));
+            }
         }
         self
     }
@@ -268,6 +272,8 @@ mod tests {
         assert!(error.contains("layer 3") && error.contains("3x6x6"), "{error}");
         let error = text(start().branches(Layer::Add, &[]).head(2));
         assert!(error.contains("layer 2") && error.contains("two inputs or more"), "{error}");
+        let error = text(start().relu().residual(|_| Network::builder(Shape::map(4, 6, 6))).head(2));
+        assert!(error.contains("layer 1, add") && error.contains("the builder that it is given"), "{error}");
         let error = text(start());
         assert!(error.contains("vector of logits"), "{error}");
     }
