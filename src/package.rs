@@ -2,8 +2,7 @@
 
 use std::path::Path;
 
-use candle_core::Device;
-use morphisms::{Architecture, Network, Shape, Weights};
+use morphisms::{Architecture, Network, Shape};
 use serde::{Deserialize, Serialize};
 
 use crate::config::DataConfig;
@@ -11,10 +10,8 @@ use crate::data::{ImageShape, Normalisation};
 use crate::store::write_atomically;
 use crate::{Error, Result};
 
-/// The file with everything but the weights.
-const DESCRIPTION: &str = "architecture.json";
-/// The file with the weights.
-const WEIGHTS: &str = "weights.safetensors";
+/// The file with everything but the weights. [`Network::load`] reads a package too, and passes over what is ours in it.
+const DESCRIPTION: &str = Network::ARCHITECTURE_FILE;
 
 /// A network with what it takes to classify an image: how pixels are normalised and what the classes are called.
 #[derive(Debug, Clone)]
@@ -74,7 +71,7 @@ impl Package {
         let what = || DESCRIPTION.to_string();
         let text = serde_json::to_string_pretty(&self.description);
         let text = text.map_err(|source| Error::Json { what: what(), source })?;
-        write_atomically(&folder.join(WEIGHTS), &self.network.weights().to_safetensors()?)?;
+        write_atomically(&folder.join(Network::WEIGHTS_FILE), &self.network.weights().to_safetensors()?)?;
         write_atomically(&folder.join(DESCRIPTION), text.as_bytes())
     }
 
@@ -89,11 +86,7 @@ impl Package {
         let description: Description =
             serde_json::from_str(&text).map_err(|source| Error::Json { what: what(), source })?;
         description.check(&path)?;
-        let path = folder.join(WEIGHTS);
-        let weights = Weights::load(&path, &Device::Cpu)?;
-        let network = Network::new(description.architecture.clone(), weights).map_err(|error| {
-            Error::data(&path, "weights", format!("those of the network in {DESCRIPTION}"), error.to_string())
-        })?;
+        let network = Network::load(folder)?;
         Ok(Self { network, description })
     }
 }

@@ -71,3 +71,8 @@ pub use pool::{Pool2dConfig, avg_pool2d, global_avg_pool2d, max_pool2d};
 pub use prelu::prelu;
 pub use sgd::{Parameter, SgdConfig};
 pub use tape::{Gradients, Tape, Value};
+
+/// The code of the page in the registry compiles too.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

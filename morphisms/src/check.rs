@@ -4,13 +4,9 @@
 //! at one child.
 //!
 //! ```
-//! use candle_core::{DType, Device};
-//! use morphisms::{Conv, Draft, Network, Shape, catalog, check};
+//! use morphisms::{Network, Shape, catalog, check};
 //!
-//! let mut draft = Draft::new(Shape::map(1, 5, 5));
-//! let x = draft.conv_bn_relu(draft.input(), Conv::same(4, 3));
-//! draft.head(x, 3);
-//! let network = Network::init(draft.build()?, 0, DType::F64, &Device::Cpu)?;
+//! let network = Network::builder(Shape::map(1, 5, 5)).conv_bn_relu(4, 3).head(3).init(0)?;
 //! check::contract(catalog::named("widen").expect("in the catalogue"), &[network])?;
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```

@@ -19,12 +19,30 @@ pub enum Error {
         /// Why.
         reason: String,
     },
+    /// A tensor does not fit a function of [`surgery`](crate::surgery).
+    #[error("{function}: expected {expected}, found {found}")]
+    Surgery {
+        /// The function.
+        function: &'static str,
+        /// What it takes.
+        expected: String,
+        /// What it was given.
+        found: String,
+    },
     /// A tensor operation failed.
     #[error("tensor operation failed: {0}")]
     Candle(#[from] candle_core::Error),
     /// JSON could not be read.
     #[error("invalid JSON: {0}")]
     Json(#[from] serde_json::Error),
+    /// A file holds something else than it should.
+    #[error("{path}: {problem}")]
+    File {
+        /// The file.
+        path: std::path::PathBuf,
+        /// What is wrong.
+        problem: String,
+    },
     /// A file could not be read or written.
     #[error("{path}: {source}")]
     Io {

@@ -6,6 +6,7 @@ use crate::Result;
 use crate::architecture::ParamKey;
 use crate::layer::{Layer, LayerId, Role};
 use crate::network::Network;
+use crate::surgery::{BatchNorm, fold_batch_norm};
 use crate::weights::Weights;
 
 impl Network {
@@ -39,10 +40,14 @@ impl Network {
 
     fn folded(&self, conv: LayerId, norm: LayerId, eps: f64, bias: bool) -> Result<(Tensor, Tensor)> {
         let get = |layer, role| self.weights().get(ParamKey::new(layer, role));
-        let scale = get(norm, Role::Gamma)?.div(&(get(norm, Role::Variance)? + eps)?.sqrt()?)?;
-        let weight = get(conv, Role::Weight)?.broadcast_mul(&scale.reshape(((), 1, 1, 1))?)?;
-        let mean = get(norm, Role::Mean)?;
-        let centred = if bias { (get(conv, Role::Bias)? - mean)? } else { mean.neg()? };
-        Ok((weight, ((centred * scale)? + get(norm, Role::Beta)?)?))
+        let of = |role| get(norm, role).cloned();
+        let tensors = BatchNorm {
+            gamma: of(Role::Gamma)?,
+            beta: of(Role::Beta)?,
+            mean: of(Role::Mean)?,
+            variance: of(Role::Variance)?,
+        };
+        let bias = bias.then(|| get(conv, Role::Bias)).transpose()?;
+        fold_batch_norm(get(conv, Role::Weight)?, bias, &tensors, eps)
     }
 }

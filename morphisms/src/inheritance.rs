@@ -9,11 +9,12 @@ use serde::{Deserialize, Serialize};
 use crate::architecture::{Architecture, ParamKey};
 use crate::extent::Extents;
 use crate::init::Seed;
-use crate::layer::{LayerId, Role, Shape};
+use crate::layer::{LayerId, Role};
 use crate::network::Network;
 use crate::select::Selection;
+use crate::surgery::Separable;
 use crate::weights::Weights;
-use crate::{Error, Result, factor};
+use crate::{Error, Result, surgery};
 
 /// Where a tensor comes from: an expression over the parent's parameters.
 ///
@@ -233,21 +234,14 @@ impl Source {
             Self::Parent(key) => Ok(parent.get(*key)?.clone()),
             Self::Gather { of, axis, index: Index::Fixed(index), scale } => {
                 let all = of.evaluate(parent, dtype, device)?;
-                gather(&all, *axis, index, scale.as_deref())
+                surgery::gather("inheritance", &all, *axis, index, scale.as_deref())
             }
             Self::Join { of, axis } => Ok(Tensor::cat(&all(of)?, *axis)?),
             Self::Sum { of } => {
                 let sum = all(of)?.into_iter().map(Ok).reduce(|sum, next| sum? + next?);
                 Ok(sum.ok_or_else(|| Error::Weights("nothing to add".into()))??)
             }
-            Self::Dirac { channels, kernel } => {
-                let (height, width) = *kernel;
-                let mut values = vec![0.0; channels * channels * height * width];
-                for channel in 0..*channels {
-                    values[((channel * channels + channel) * height + height / 2) * width + width / 2] = 1.0;
-                }
-                tensor(values, &[*channels, *channels, height, width])
-            }
+            Self::Dirac { channels, kernel } => surgery::dirac(*channels, *kernel, dtype, device),
             Self::Constant { shape, value } => tensor(vec![*value; shape.iter().product()], shape),
             Self::Normal { shape, std, seed } => tensor(seed.normal(*std, shape.iter().product()), shape),
             Self::Values { shape, values } => tensor(values.clone(), shape),
@@ -258,20 +252,6 @@ impl Source {
             }
         }
     }
-}
-
-fn gather(all: &Tensor, axis: usize, index: &[usize], scale: Option<&[f64]>) -> Result<Tensor> {
-    let size = all.dim(axis)?;
-    if let Some(bad) = index.iter().find(|&&slice| slice >= size) {
-        return Err(Error::Weights(format!("slice {bad} of an axis of {size}")));
-    }
-    let index: Vec<u32> = index.iter().map(|&slice| slice as u32).collect();
-    let taken = all.contiguous()?.index_select(&Tensor::new(index, all.device())?, axis)?;
-    let Some(scale) = scale else { return Ok(taken) };
-    let mut shape = vec![1; all.rank()];
-    shape[axis] = scale.len();
-    let scale = Tensor::from_vec(scale.to_vec(), shape, all.device())?.to_dtype(all.dtype())?;
-    Ok(taken.broadcast_mul(&scale)?)
 }
 
 impl Inheritance {
@@ -385,7 +365,12 @@ fn close(
         }
         Source::Factor { of, part } => {
             let kernel = of.evaluate(parent.weights(), DType::F64, &parent.device())?.to_dtype(DType::F64)?;
-            factor::separate(&kernel, part)
+            let Separable { depthwise, pointwise } = surgery::separate(&kernel)?;
+            let half = match part {
+                FactorPart::Depthwise => depthwise,
+                FactorPart::Pointwise => pointwise,
+            };
+            Ok(Source::Values { shape: half.dims().to_vec(), values: half.flatten_all()?.to_vec1()? })
         }
         Source::Statistic { layer, of, eps } => {
             let (mean, variance) = match measured.entry((layer, eps.to_bits())) {
@@ -426,13 +411,6 @@ fn measure(
         let channels = parent.architecture().shape(layer).channels();
         return Ok((vec![0.0; channels], vec![1.0 - eps; channels]));
     };
-    let output = parent.activation(batch, layer)?.to_dtype(DType::F64)?;
-    let channels = match parent.architecture().shape(layer) {
-        Shape::Map { channels, .. } => channels,
-        Shape::Vector(features) => features,
-    };
-    let by_channel = output.transpose(0, 1)?.contiguous()?.reshape((channels, ()))?;
-    let mean = by_channel.mean_keepdim(1)?;
-    let variance = by_channel.broadcast_sub(&mean)?.sqr()?.mean(1)?;
-    Ok((mean.flatten_all()?.to_vec1()?, variance.to_vec1()?))
+    let (mean, variance) = surgery::channel_statistics(&parent.activation(batch, layer)?)?;
+    Ok((mean.to_vec1()?, variance.to_vec1()?))
 }

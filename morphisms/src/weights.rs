@@ -6,7 +6,7 @@ use std::path::Path;
 use candle_core::{DType, Device, Tensor};
 
 use crate::architecture::{Architecture, ParamKey};
-use crate::{Error, Result};
+use crate::{Error, Result, files};
 
 /// The tensors of a network by name, never a `Var`: writing into a `Var` in place would change every network that
 /// shares its storage. Cloning copies no numbers.
@@ -105,22 +105,22 @@ impl Weights {
     /// Reads a safetensors file.
     ///
     /// # Errors
-    /// [`Error::Io`] or [`Error::Weights`], with the file's name.
-    pub fn load(path: &Path, device: &Device) -> Result<Self> {
-        let bytes = std::fs::read(path).map_err(|source| Error::Io { path: path.to_path_buf(), source })?;
+    /// [`Error::Io`] or [`Error::File`], with the file's name.
+    pub fn load(path: impl AsRef<Path>, device: &Device) -> Result<Self> {
+        let path = path.as_ref();
+        let bytes = std::fs::read(path).map_err(files::io(path))?;
         Self::from_safetensors(&bytes, device).map_err(|error| match error {
-            Error::Weights(problem) => Error::Weights(format!("{}: {problem}", path.display())),
+            Error::Weights(problem) => Error::File { path: path.to_path_buf(), problem },
             other => other,
         })
     }
 
-    /// Writes a safetensors file.
+    /// Writes a safetensors file, whole or not at all.
     ///
     /// # Errors
     /// [`Error::Io`], with the file's name.
-    pub fn save(&self, path: &Path) -> Result<()> {
-        std::fs::write(path, self.to_safetensors()?)
-            .map_err(|source| Error::Io { path: path.to_path_buf(), source })
+    pub fn save(&self, path: impl AsRef<Path>) -> Result<()> {
+        files::write(path.as_ref(), &self.to_safetensors()?)
     }
 }
 

@@ -66,4 +66,15 @@ mod tests {
         assert_eq!(names.len(), all().len());
         assert!(named("no such morphism").is_none());
     }
+
+    #[test]
+    fn the_front_page_lists_them_all() {
+        let page = include_str!("../lib.rs");
+        for morphism in all() {
+            let promise = format!("{:?}", morphism.promise()).to_lowercase();
+            let (name, summary) = (morphism.name(), morphism.summary());
+            let row = format!("//! | [`{name}`](catalog::{name}) | {promise} | {summary} |");
+            assert!(page.lines().any(|line| line == row), "src/lib.rs lacks the line\n{row}");
+        }
+    }
 }

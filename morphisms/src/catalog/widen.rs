@@ -13,15 +13,12 @@
 //! By fresh channels: new kernels are drawn, and whoever reads them starts with weight 0 (Wei et al., "Network
 //! morphism", ICML 2016).
 
-use rand::RngExt;
-use rand::seq::SliceRandom;
-
 use crate::Result;
 use crate::architecture::Architecture;
 use crate::channels::{ChannelGroup, Channels};
-use crate::init::Seed;
 use crate::morphism::{Morphism, Promise, Rewrite, Site, no_site};
 use crate::resize::{Resize, resize};
+use crate::surgery::{self, Replication};
 
 /// The variant that copies channels.
 const REPLICATE: &str = "replicate";
@@ -68,8 +65,8 @@ impl Morphism for Widen {
         let group = &channels.groups[place];
         let to = match site.variant.as_str() {
             FRESH => extend(group, site.amount, seed),
-            NOISE => replicate(group, site.amount, seed, Shares::Equal),
-            _ => replicate(group, site.amount, seed, Shares::Unequal),
+            NOISE => replicate(group, site.amount, seed, Some(seed))?,
+            _ => replicate(group, site.amount, seed, None)?,
         };
         resize(architecture, &channels, place, &to)
     }
@@ -93,43 +90,18 @@ fn at(group: &ChannelGroup, amount: usize, variant: &str) -> Site {
     Site::new(&[group.name()], amount).variant(variant)
 }
 
-/// How whoever reads a channel shares it out to its copies.
-#[derive(Clone, Copy, PartialEq)]
-enum Shares {
-    /// Noise is what tells copies apart.
-    Equal,
-    /// The shares do.
-    Unequal,
-}
-
-/// In every block the same places are copied, and the copies follow the originals.
-fn replicate(group: &ChannelGroup, amount: usize, seed: u64, shares: Shares) -> Resize {
-    let mut rng = Seed { seed, stream: 0 }.rng();
+/// In every block the same places are copied, and the copies follow the originals. With a seed of noise, that is what
+/// tells them apart; without one, their shares do.
+fn replicate(group: &ChannelGroup, amount: usize, seed: u64, noise: Option<u64>) -> Result<Resize> {
     let size = group.channels / group.blocks;
-    let mut places: Vec<usize> = (0..size).collect();
-    let mut copied = Vec::new();
-    while copied.len() < amount / group.blocks {
-        places.shuffle(&mut rng);
-        copied.extend(places.iter().take(amount / group.blocks - copied.len()));
-    }
-    let block: Vec<usize> = (0..size).chain(copied).collect();
-    // The k-th copy gets about a third of the one before it: with nearly equal shares twins would hardly part.
-    let turn = |i: usize| block[..i].iter().filter(|&&place| place == block[i]).count() as i32;
-    let mut part = |i| match shares {
-        Shares::Equal => 1.0,
-        Shares::Unequal => (0.8 + 0.4 * rng.random::<f64>()) / 3f64.powi(turn(i)),
-    };
-    let parts: Vec<f64> = (0..block.len()).map(&mut part).collect();
-    let total = |place: usize| -> f64 {
-        block.iter().zip(&parts).filter(|(p, _)| **p == place).map(|(_, part)| part).sum()
-    };
-    let share: Vec<f64> = block.iter().zip(&parts).map(|(&place, part)| part / total(place)).collect();
+    let block = surgery::replication(size, size + amount / group.blocks, seed)?;
+    let Replication { of: block, share } = if noise.is_some() { block.shared_equally() } else { block };
     let in_block = |b: usize| block.iter().map(move |place| b * size + place);
-    Resize::Replicate {
+    Ok(Resize::Replicate {
         of: (0..group.blocks).flat_map(in_block).collect(),
         share: (0..group.blocks).flat_map(|_| share.iter().copied()).collect(),
-        noise: (shares == Shares::Equal).then_some(seed),
-    }
+        noise,
+    })
 }
 
 fn extend(group: &ChannelGroup, amount: usize, seed: u64) -> Resize {
@@ -170,7 +142,7 @@ mod tests {
     #[test]
     fn shares_of_copies_are_unequal_and_add_up() {
         let group = ChannelGroup { channels: 3, blocks: 1, even: false, ties: Vec::new() };
-        let Resize::Replicate { of, share, noise: None } = replicate(&group, 3, 5, Shares::Unequal) else {
+        let Resize::Replicate { of, share, noise: None } = replicate(&group, 3, 5, None).unwrap() else {
             panic!("replication")
         };
         for channel in 0..3 {

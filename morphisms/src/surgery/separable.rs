@@ -1,24 +1,50 @@
 //! The least-squares factorisation of a dense kernel into a depthwise and a pointwise one.
 
-use candle_core::Tensor;
+use candle_core::{DType, Tensor};
 
+use super::{refuse, shape};
 use crate::Result;
-use crate::inheritance::{FactorPart, Source};
 
 /// Steps of the power iteration: far more than a kernel of 25 taps needs.
 const STEPS: usize = 200;
 
-/// One half of the best depthwise-separable approximation, in the sense of least squares, of a dense kernel
-/// `[out, in, height, width]` in f64.
+/// Two kernels in the place of one.
+#[derive(Debug, Clone)]
+pub struct Separable {
+    /// `[in, 1, height, width]`, with stride, padding and dilation of the dense convolution, and `in` groups.
+    pub depthwise: Tensor,
+    /// `[out, in, 1, 1]`.
+    pub pointwise: Tensor,
+}
+
+/// The best depthwise-separable approximation, in the sense of least squares, of a dense kernel
+/// `[out, in, height, width]`, computed in f64. A bias goes to the pointwise convolution.
 ///
 /// For an input channel c the kernel is a matrix `W_c` `[out, height x width]`; the best rank-one matrix is
 /// `sigma u v'` (Eckart and Young 1936), with v the leading eigenvector of `W_c' W_c`. The depthwise kernel of the
 /// channel is `sqrt(sigma) v`, its pointwise column `sqrt(sigma) u`; of a zero matrix an impulse and zeros, which can
 /// still learn.
-pub(crate) fn separate(kernel: &Tensor, part: FactorPart) -> Result<Source> {
-    let (out, channels, height, width) = kernel.dims4()?;
+///
+/// # Errors
+/// [`Error::Surgery`](crate::Error::Surgery) if it is not a kernel.
+///
+/// ```
+/// use candle_core::{Device, Tensor};
+/// let dense = Tensor::new(&[[[[4f64, 8.0]]], [[[1.0, 2.0]]]], &Device::Cpu)?; // (4, 1) times (1, 2)
+/// let parts = morphisms::surgery::separate(&dense)?;
+/// let product = parts.pointwise.broadcast_mul(&parts.depthwise.transpose(0, 1)?)?;
+/// assert!((product - dense)?.abs()?.max_all()?.to_scalar::<f64>()? < 1e-12);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub fn separate(kernel: &Tensor) -> Result<Separable> {
+    let &[out, channels, height, width] = kernel.dims() else {
+        return refuse("separate", "a kernel [out, in, height, width]", shape(kernel.dims()));
+    };
+    if kernel.elem_count() == 0 {
+        return refuse("separate", "a kernel that is not empty", shape(kernel.dims()));
+    }
     let taps = height * width;
-    let values: Vec<f64> = kernel.flatten_all()?.to_vec1()?;
+    let values: Vec<f64> = kernel.to_dtype(DType::F64)?.flatten_all()?.to_vec1()?;
     let (mut depthwise, mut pointwise) = (vec![0.0; channels * taps], vec![0.0; out * channels]);
     for channel in 0..channels {
         let row = |o: usize| &values[(o * channels + channel) * taps..][..taps];
@@ -30,11 +56,13 @@ pub(crate) fn separate(kernel: &Tensor, part: FactorPart) -> Result<Source> {
             pointwise[o * channels + channel] = projected / root;
         }
     }
-    Ok(match part {
-        FactorPart::Depthwise => {
-            Source::Values { shape: vec![channels, 1, height, width], values: depthwise }
-        }
-        FactorPart::Pointwise => Source::Values { shape: vec![out, channels, 1, 1], values: pointwise },
+    let tensor = |values, shape| -> Result<Tensor> {
+        let (device, dtype): (_, DType) = (kernel.device(), kernel.dtype());
+        Ok(Tensor::from_vec::<(usize, usize, usize, usize), f64>(values, shape, device)?.to_dtype(dtype)?)
+    };
+    Ok(Separable {
+        depthwise: tensor(depthwise, (channels, 1, height, width))?,
+        pointwise: tensor(pointwise, (out, channels, 1, 1))?,
     })
 }
 
@@ -70,11 +98,9 @@ mod tests {
     use candle_core::Device;
 
     fn halves(kernel: &Tensor) -> (Vec<f64>, Vec<f64>) {
-        let values = |part| match separate(kernel, part).unwrap() {
-            Source::Values { values, .. } => values,
-            other => panic!("expected numbers, found {other:?}"),
-        };
-        (values(FactorPart::Depthwise), values(FactorPart::Pointwise))
+        let Separable { depthwise, pointwise } = separate(kernel).unwrap();
+        let values = |tensor: Tensor| tensor.flatten_all().unwrap().to_vec1().unwrap();
+        (values(depthwise), values(pointwise))
     }
 
     #[test]
@@ -101,8 +127,15 @@ mod tests {
 
     #[test]
     fn a_dead_channel_stays_dead_but_can_learn() {
-        let (d, p) = halves(&Tensor::zeros((2, 1, 3, 3), candle_core::DType::F64, &Device::Cpu).unwrap());
+        let (d, p) = halves(&Tensor::zeros((2, 1, 3, 3), DType::F64, &Device::Cpu).unwrap());
         assert!(p.iter().all(|&value| value == 0.0));
         assert_eq!(d, [0.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 0.0]);
+    }
+
+    #[test]
+    fn what_is_no_kernel_is_named() {
+        let matrix = Tensor::zeros((2, 3), DType::F64, &Device::Cpu).unwrap();
+        let error = separate(&matrix).unwrap_err().to_string();
+        assert!(error.contains("[out, in, height, width]") && error.contains("[2, 3]"), "{error}");
     }
 }
