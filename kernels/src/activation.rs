@@ -1,19 +1,63 @@
-//! Activations.
+//! Activations: functions of one number at a time.
 
-use crate::op::{Argument, Compute, Op, Run};
+mod erf;
+mod exp;
+mod formula;
+mod pointwise;
+mod relu;
+
 use crate::operand::Operand;
-use crate::parallel;
-use crate::simd::{Float, Isa, Kernel, dispatch};
-use crate::tensor::{check_dtypes, values, with_float};
-#[cfg(feature = "cuda")]
-use candle_core::CudaStorage;
-use candle_core::backend::BackendStorage;
-use candle_core::{CpuStorage, Result, Shape, Tensor, WithDType};
-
-const OP: &str = "relu";
+use crate::tensor::check_dtypes;
+use candle_core::Result;
+pub(crate) use formula::leak;
+use pointwise::Pointwise;
+use relu::Relu;
+pub(crate) use relu::rectify;
 
 /// Values of one job.
 const CHUNK: usize = 1 << 15;
+
+/// The functions of [`activation`], as PyTorch defines them.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Activation {
+    /// `max(x, 0)`; see [`relu`].
+    Relu,
+    /// `min(max(x, 0), 6)` (Howard et al., 2017).
+    Relu6,
+    /// `x` where it is positive, `slope * x` elsewhere (Maas et al., 2013).
+    LeakyRelu {
+        /// The factor of what is not positive; 0.01 in PyTorch unless it is told otherwise.
+        slope: f64,
+    },
+    /// `1 / (1 + exp(-x))`.
+    Sigmoid,
+    /// The hyperbolic tangent.
+    Tanh,
+    /// `x * sigmoid(x)`, also known as swish (Elfwing et al., 2017).
+    Silu,
+    /// `x` times the normal distribution function of `x` (Hendrycks and Gimpel, 2016), exact.
+    Gelu,
+    /// `relu6(x + 3) / 6` (Howard et al., 2019, section 5.2).
+    HardSigmoid,
+    /// `x * relu6(x + 3) / 6` (Howard et al., 2019, section 5.2).
+    HardSwish,
+}
+
+/// Applies a function to every value of a tensor of any shape.
+///
+/// Values are those of the exact function up to the rounding of the number type. NaN stays NaN. At a kink the
+/// gradient is PyTorch's: of [`Activation::Relu`] and [`Activation::Relu6`] 0, of [`Activation::LeakyRelu`] the
+/// slope, of [`Activation::HardSigmoid`] 0, of [`Activation::HardSwish`] 0 at -3 and 1 at 3.
+///
+/// # Errors
+/// If `x` is neither f32 nor f64.
+pub fn activation<V: Operand>(x: &V, function: Activation) -> Result<V> {
+    if function == Activation::Relu {
+        return relu(x);
+    }
+    check_dtypes(pointwise::OP, &[("x", x.tensor())])?;
+    V::apply([&x.contiguous()?], Pointwise(function))
+}
 
 /// The rectified linear unit, `max(x, 0)`, for any shape.
 ///
@@ -22,105 +66,6 @@ const CHUNK: usize = 1 << 15;
 /// # Errors
 /// If `x` is neither f32 nor f64.
 pub fn relu<V: Operand>(x: &V) -> Result<V> {
-    check_dtypes(OP, &[("x", x.tensor())])?;
+    check_dtypes(relu::OP, &[("x", x.tensor())])?;
     V::apply([&x.contiguous()?], Relu)
-}
-
-/// ReLU that lets NaN through.
-#[inline(always)]
-pub(crate) fn rectify<T: Float>(x: T) -> T {
-    if x <= T::ZERO { T::ZERO } else { x }
-}
-
-struct Relu;
-
-impl Compute<1> for Relu {
-    fn name(&self) -> &'static str {
-        OP
-    }
-
-    fn cpu(&self, [x]: [Argument<CpuStorage>; 1]) -> Result<(CpuStorage, Shape)> {
-        let shape = x.1.shape().clone();
-        with_float!(OP, x.0.dtype(), T => {
-            let x = values::<T>(OP, x)?;
-            let y = parallel::build_chunks(x.len(), CHUNK, |i, y| {
-                dispatch(Rectify { x: &x[i * CHUNK..][..y.len()], y })
-            });
-            Ok((T::to_cpu_storage_owned(y), shape))
-        })
-    }
-
-    #[cfg(feature = "cuda")]
-    fn cuda(&self, [x]: [Argument<CudaStorage>; 1]) -> Result<(CudaStorage, Shape)> {
-        Ok((crate::cuda::relu(OP, x)?, x.1.shape().clone()))
-    }
-}
-
-impl Op<1> for Relu {
-    fn gradients(
-        &self,
-        _: [&Tensor; 1],
-        y: &Tensor,
-        dy: &Tensor,
-        _: [bool; 1],
-    ) -> Result<[Option<Tensor>; 1]> {
-        Ok([Some(ReluGradient.run([y, dy])?)])
-    }
-}
-
-struct Rectify<'a, T> {
-    x: &'a [T],
-    y: &'a mut [T],
-}
-
-impl<T: Float> Kernel for Rectify<'_, T> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run<I: Isa>(self) {
-        self.y.iter_mut().zip(self.x).for_each(|(y, &x)| *y = rectify(x));
-    }
-}
-
-/// (y, dy) -> dx: where the output is not positive nothing flows back.
-struct ReluGradient;
-
-impl Compute<2> for ReluGradient {
-    fn name(&self) -> &'static str {
-        "relu-gradient"
-    }
-
-    fn cpu(&self, [y, dy]: [Argument<CpuStorage>; 2]) -> Result<(CpuStorage, Shape)> {
-        let shape = y.1.shape().clone();
-        with_float!(OP, y.0.dtype(), T => {
-            let (y, dy) = (values::<T>(OP, y)?, values::<T>(OP, dy)?);
-            let dx = parallel::build_chunks(y.len(), CHUNK, |i, dx| {
-                let part = i * CHUNK..i * CHUNK + dx.len();
-                dispatch(Gate { y: &y[part.clone()], dy: &dy[part], dx })
-            });
-            Ok((T::to_cpu_storage_owned(dx), shape))
-        })
-    }
-
-    #[cfg(feature = "cuda")]
-    fn cuda(&self, [y, dy]: [Argument<CudaStorage>; 2]) -> Result<(CudaStorage, Shape)> {
-        Ok((crate::cuda::relu_gradient(OP, y, dy)?, y.1.shape().clone()))
-    }
-}
-
-struct Gate<'a, T> {
-    y: &'a [T],
-    dy: &'a [T],
-    dx: &'a mut [T],
-}
-
-impl<T: Float> Kernel for Gate<'_, T> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run<I: Isa>(self) {
-        for ((dx, &y), &dy) in self.dx.iter_mut().zip(self.y).zip(self.dy) {
-            *dx = if y <= T::ZERO { T::ZERO } else { dy };
-        }
-    }
 }

@@ -4,6 +4,7 @@
 //! while they are still in the cache. Small planes are worked on several channels at a time.
 
 mod channel;
+mod group;
 mod halved;
 mod small;
 
@@ -18,6 +19,7 @@ use candle_core::CudaStorage;
 use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, DType, Device, Result, Shape, Tensor, WithDType};
 use channel::{Channel, ChannelGradient, ChannelMoments, Normalise, Place};
+pub use group::group_norm;
 use halved::{Halves, HalvesGradient, NormaliseHalves};
 use small::{Block, BlockGradient, BlockMoments, NormaliseBlock};
 use std::sync::{Arc, OnceLock};

@@ -27,6 +27,8 @@ pub(crate) trait Float: WithDType + Neg<Output = Self> {
     fn is_nan(self) -> bool;
     /// The nearest number.
     fn of(value: f64) -> Self;
+    /// The same number.
+    fn widen(self) -> f64;
     /// This thread's spare buffers; [`crate::parallel::with_scratch`] lends them out.
     fn spare() -> &'static std::thread::LocalKey<RefCell<Vec<Vec<Self>>>>;
 }
@@ -50,6 +52,10 @@ macro_rules! float {
             #[inline(always)]
             fn of(value: f64) -> Self {
                 value as $t
+            }
+            #[inline(always)]
+            fn widen(self) -> f64 {
+                f64::from(self)
             }
             fn spare() -> &'static std::thread::LocalKey<RefCell<Vec<Vec<Self>>>> {
                 &$spare

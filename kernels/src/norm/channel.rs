@@ -126,7 +126,16 @@ pub(super) struct Moments {
 }
 
 impl Moments {
-    pub const NONE: Self = Self { count: 0.0, mean: 0.0, squares: 0.0 };
+    const NONE: Self = Self { count: 0.0, mean: 0.0, squares: 0.0 };
+
+    /// Of nothing yet, with a mean that is nearly that of what comes.
+    pub const fn starting_at(mean: f64) -> Self {
+        Self { mean, ..Self::NONE }
+    }
+
+    pub const fn mean(self) -> f64 {
+        self.mean
+    }
 
     /// From the sums of `x - centre` and of its square.
     #[inline(always)]
@@ -172,9 +181,9 @@ impl<T: Float> Kernel for ChannelMoments<'_, T> {
         let Self { x, place } = self;
         let count = place.pixels as f64;
         let first = place.planes().next().map_or(0.0, |plane| sums([&x[plane]], |x| x)[0] / count);
-        let mut all = Moments { mean: first, ..Moments::NONE };
+        let mut all = Moments::starting_at(first);
         for plane in place.planes() {
-            let centre = T::from_f64(all.mean);
+            let centre = T::from_f64(all.mean());
             let lanes = Lanes::splat(centre);
             let [deviations, squares] = sums([&x[plane]], |[x]: [Lanes<T>; 1]| {
                 let deviation = x.zip(lanes, |x, m| x - m);
