@@ -84,3 +84,42 @@ fn the_rest() {
     fails(mix(&x, &x, &zeros(&[2])), &["mix", "lambda of shape [] or [1]", "[2]"]);
     fails(relu(&Tensor::zeros(3, DType::U32, &Device::Cpu).unwrap()), &["relu", "f32 or f64", "u32"]);
 }
+
+#[test]
+fn group_normalisation() {
+    let (x, four, six) = (zeros(&[2, 6, 4, 4]), zeros(&[4]), zeros(&[6]));
+    let norm = |gamma, beta, groups, eps| group_norm(&x, gamma, beta, groups, eps);
+    fails(norm(&four, &six, 2, 1e-5), &["group_norm", "gamma of shape [6]", "[4]"]);
+    fails(norm(&six, &four, 2, 1e-5), &["group_norm", "beta of shape [6]", "[4]"]);
+    fails(norm(&six, &six, 4, 1e-5), &["group_norm", "groups that divide the 6 channels", "found 4"]);
+    fails(norm(&six, &six, 0, 1e-5), &["group_norm", "groups that divide the 6 channels", "found 0"]);
+    fails(norm(&six, &six, 2, f64::NAN), &["group_norm", "eps of at least 0", "NaN"]);
+    let sequence = group_norm(&zeros(&[2, 6, 4]), &six, &six, 2, 1e-5);
+    fails(sequence, &["group_norm", "[batch, channels, height, width]", "[2, 6, 4]"]);
+    let empty = group_norm(&zeros(&[2, 6, 0, 4]), &six, &six, 2, 1e-5);
+    fails(empty, &["group_norm", "no size zero", "[2, 6, 0, 4]"]);
+}
+
+#[test]
+fn gates_and_activations() {
+    let image = zeros(&[2, 3, 4, 5]);
+    let gate = |shape: &[usize]| multiply(&image, &zeros(shape));
+    let both = "gate of shape [2, 3, 4, 5] or [2, 3, 1, 1]";
+    fails(gate(&[2, 4, 1, 1]), &["multiply", both, "[2, 4, 1, 1]"]);
+    fails(gate(&[2, 3]), &["multiply", both, "[2, 3]"]);
+    fails(gate(&[2, 3, 4, 1]), &["multiply", both, "[2, 3, 4, 1]"]);
+    let vectors = multiply(&zeros(&[2, 3]), &zeros(&[2, 1]));
+    fails(vectors, &["multiply", "gate of shape [2, 3]", "[2, 1]"]);
+    let double = image.to_dtype(DType::F64).unwrap();
+    fails(multiply(&image, &double), &["multiply", "gate of dtype f32", "f64"]);
+    fails(prelu(&image, &zeros(&[4])), &["prelu", "slope of shape [3]", "[4]"]);
+    fails(prelu(&zeros(&[2, 3, 4]), &zeros(&[3])), &["prelu", "[batch, channels]", "[2, 3, 4]"]);
+    fails(prelu(&zeros(&[0, 3]), &zeros(&[3])), &["prelu", "no size zero", "[0, 3]"]);
+    for bad in [1.0, -0.1, f64::NAN] {
+        fails(dropout(&image, bad, 1), &["dropout", "at least 0 and below 1", &bad.to_string()]);
+    }
+    let integers = Tensor::zeros(3, DType::U32, &Device::Cpu).unwrap();
+    fails(activation(&integers, Activation::Tanh), &["activation", "f32 or f64", "u32"]);
+    fails(activation(&integers, Activation::Relu), &["relu", "f32 or f64", "u32"]);
+    fails(dropout(&integers, 0.5, 1), &["dropout", "f32 or f64", "u32"]);
+}

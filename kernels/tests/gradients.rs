@@ -199,6 +199,69 @@ proptest! {
     }
 
     #[test]
+    fn of_activations(
+        function in prop::sample::select(common::ACTIVATIONS.to_vec()),
+        shape in prop::collection::vec(1..=5usize, 1..=4),
+        seed in any::<u64>(),
+    ) {
+        // From -8 to 8 and farther than a step from every kink, which are at 0, 3 and 6 of either sign.
+        let x = (Numbers(seed).distinct(&shape) * 8.0).unwrap();
+        let clear = |x: f64| if (x - x.round()).abs() < 1e-3 { x + 0.01 } else { x };
+        let x: Vec<f64> = common::numbers(&x).into_iter().map(clear).collect();
+        let x = Tensor::from_vec(x, shape, &candle_core::Device::Cpu).unwrap();
+        check_gradients(&[x], |a| activation(&a[0], function));
+    }
+
+    #[test]
+    fn of_prelu(
+        (batch, channels, h, w) in (1..=4usize, 1..=5usize, 1..=6usize, 1..=7usize),
+        image in any::<bool>(),
+        seed in any::<u64>(),
+    ) {
+        let mut random = Numbers(seed);
+        let x = random.distinct(&[batch, channels, h, w][..if image { 4 } else { 2 }]);
+        check_gradients(&[x, random.tensor(&[channels])], |a| prelu(&a[0], &a[1]));
+    }
+
+    #[test]
+    fn of_group_norm(
+        (batch, groups, members) in (1..=3usize, 1..=3usize, 1..=4usize),
+        (h, w) in (1..=6usize, 2..=7usize),
+        image in any::<bool>(),
+        seed in any::<u64>(),
+    ) {
+        let (mut random, channels) = (Numbers(seed), groups * members);
+        let x = random.tensor(&[batch, channels, h, w][..if image { 4 } else { 2 }]);
+        let arguments = [x, random.tensor(&[channels]), random.tensor(&[channels])];
+        check_gradients(&arguments, |a| group_norm(&a[0], &a[1], &a[2], groups, 1e-2));
+    }
+
+    #[test]
+    fn of_products(shape in prop::collection::vec(1..=5usize, 1..=4), seed in any::<u64>()) {
+        let mut random = Numbers(seed);
+        check_gradients(&[random.tensor(&shape), random.tensor(&shape)], |a| multiply(&a[0], &a[1]));
+    }
+
+    #[test]
+    fn of_gated_channels(
+        (batch, channels, h, w) in (1..=3usize, 1..=5usize, 1..=6usize, 1..=7usize),
+        seed in any::<u64>(),
+    ) {
+        let mut random = Numbers(seed);
+        let arguments = [random.tensor(&[batch, channels, h, w]), random.tensor(&[batch, channels, 1, 1])];
+        check_gradients(&arguments, |a| multiply(&a[0], &a[1]));
+    }
+
+    #[test]
+    fn of_dropout(
+        shape in prop::collection::vec(1..=5usize, 1..=4),
+        probability in 0.0..0.9f64,
+        seed in any::<u64>(),
+    ) {
+        check_gradients(&[Numbers(seed).tensor(&shape)], |a| dropout(&a[0], probability, seed));
+    }
+
+    #[test]
     fn of_linear(
         (batch, inputs, outputs) in (1..=20usize, 1..=30usize, 1..=12usize),
         bias in any::<bool>(),
@@ -283,4 +346,26 @@ fn of_relu_at_zero_is_zero() {
     let gradients = relu(x.as_tensor()).unwrap().sum_all().unwrap().backward().unwrap();
     assert_eq!(common::numbers(gradients.get(&x).unwrap()), [0.0, 0.0, 0.0, 1.0]);
     assert_eq!(x.dtype(), DType::F32);
+}
+
+/// PyTorch's choices where a derivative does not exist.
+#[test]
+fn of_activations_at_their_kinks() {
+    let points = [-3.0, -0.0, 0.0, 3.0, 6.0];
+    let check = |function, expected: [f64; 5]| {
+        for dtype in [DType::F32, DType::F64] {
+            let x = Tensor::new(&points, &candle_core::Device::Cpu).unwrap().to_dtype(dtype).unwrap();
+            let x = candle_core::Var::from_tensor(&x).unwrap();
+            let y = activation(x.as_tensor(), function).unwrap();
+            let gradients = y.sum_all().unwrap().backward().unwrap();
+            let expected = Tensor::new(&expected, &candle_core::Device::Cpu).unwrap();
+            let off = common::distance(gradients.get(&x).unwrap(), &expected);
+            assert!(off < 1e-7, "{function:?}, {dtype:?}: off by {off:e}");
+        }
+    };
+    check(Activation::Relu, [0.0, 0.0, 0.0, 1.0, 1.0]);
+    check(Activation::Relu6, [0.0, 0.0, 0.0, 1.0, 0.0]);
+    check(Activation::LeakyRelu { slope: 0.25 }, [0.25, 0.25, 0.25, 1.0, 1.0]);
+    check(Activation::HardSigmoid, [0.0, 1.0 / 6.0, 1.0 / 6.0, 0.0, 0.0]);
+    check(Activation::HardSwish, [0.0, 0.5, 0.5, 1.0, 1.0]);
 }

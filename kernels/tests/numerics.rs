@@ -3,8 +3,8 @@
 mod common;
 
 use candle_convnet::*;
-use candle_core::{D, DType, Device, Result, Tensor, Var};
-use common::{Numbers, cases, distance, gradients, numbers};
+use candle_core::{D, DType, Device, Tensor, Var};
+use common::{Numbers, cases, check_f32, distance, gradients, numbers};
 use proptest::prelude::*;
 
 const SAME: Conv2dConfig = Conv2dConfig {
@@ -15,20 +15,6 @@ const SAME: Conv2dConfig = Conv2dConfig {
     algorithm: ConvAlgorithm::Auto,
 };
 const HALVE: Pool2dConfig = Pool2dConfig { kernel: (2, 2), stride: (2, 2), padding: (0, 0) };
-
-/// Output and gradients of one function in f32 against f64.
-fn check_f32(arguments: &[Tensor], f: impl Fn(&[Tensor]) -> Result<Tensor>) {
-    let single: Vec<Tensor> = arguments.iter().map(|a| a.to_dtype(DType::F32).unwrap()).collect();
-    // The same numbers: those that f32 can hold.
-    let double: Vec<Tensor> = single.iter().map(|a| a.to_dtype(DType::F64).unwrap()).collect();
-    let off = distance(&f(&single).unwrap(), &f(&double).unwrap());
-    assert!(off <= 3e-6, "output is off by {off:e}");
-    let (single, double) = (gradients(&single, &f).unwrap(), gradients(&double, &f).unwrap());
-    for (i, (single, double)) in single.iter().zip(&double).enumerate() {
-        let off = distance(single, double);
-        assert!(off <= 1e-5, "gradient {i} is off by {off:e}");
-    }
-}
 
 prop_compose! {
     fn square_conv()(

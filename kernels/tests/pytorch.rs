@@ -32,6 +32,23 @@ struct Settings {
     kernel: (usize, usize),
     eps: f64,
     relu: bool,
+    activation: String,
+}
+
+/// PyTorch's name of a function.
+fn function(name: &str) -> Activation {
+    match name {
+        "relu" => Activation::Relu,
+        "relu6" => Activation::Relu6,
+        "leaky_relu" => Activation::LeakyRelu { slope: 0.01 },
+        "sigmoid" => Activation::Sigmoid,
+        "tanh" => Activation::Tanh,
+        "silu" => Activation::Silu,
+        "gelu" => Activation::Gelu,
+        "hard_sigmoid" => Activation::HardSigmoid,
+        "hard_swish" => Activation::HardSwish,
+        other => panic!("the reference has an activation {other} that this test does not know"),
+    }
 }
 
 /// The script's tensor number `number`.
@@ -76,6 +93,10 @@ impl Case {
                 let targets = targets.broadcast_div(&targets.sum_keepdim(1)?)?;
                 cross_entropy(&(&a[0] * 10.0)?, &targets.to_dtype(a[0].dtype())?)
             }
+            "activation" => activation(&(&a[0] * 8.0)?, function(&s.activation)),
+            "group_norm" => group_norm(&a[0], &a[1], &a[2], s.groups, s.eps),
+            "multiply" => multiply(&a[0], &a[1]),
+            "prelu" => prelu(&a[0], &a[1]),
             "mix" => mix(&a[0], &a[1], &a[2]),
             other => panic!("the reference has an operation {other} that this test does not know"),
         }
@@ -107,7 +128,7 @@ impl Case {
 
 fn check(dtype: DType, tolerance: f64) {
     let reference: Reference = serde_json::from_str(include_str!("pytorch/reference.json")).unwrap();
-    assert_eq!(reference.cases.len(), 19);
+    assert_eq!(reference.cases.len(), 36);
     for case in reference.cases {
         case.check(dtype, tolerance).unwrap();
     }

@@ -40,13 +40,28 @@ fn loss<V: Operand>(x: &V, p: &[V]) -> Result<V> {
 
 #[test]
 fn it_agrees_with_candle() -> Result<()> {
+    compare(&parameters()?, loss, loss)
+}
+
+#[test]
+fn it_agrees_with_candle_on_gates() -> Result<()> {
+    let shapes: [&[usize]; 8] = [&[4, 2, 3, 3], &[4], &[4], &[4, 4, 3, 3], &[4], &[1], &[3, 144], &[3]];
+    let parameters = shapes.iter().enumerate().map(|(seed, shape)| tensor(shape, seed));
+    compare(&parameters.collect::<Result<Vec<_>>>()?, gated_loss, gated_loss)
+}
+
+fn compare(
+    parameters: &[Tensor],
+    loss: impl Fn(&Tensor, &[Tensor]) -> Result<Tensor>,
+    taped: impl Fn(&Value, &[Value]) -> Result<Value>,
+) -> Result<()> {
     let x = tensor(&[2, 2, 6, 6], 50)?;
-    let variables = parameters()?.iter().map(Var::from_tensor).collect::<Result<Vec<_>>>()?;
+    let variables = parameters.iter().map(Var::from_tensor).collect::<Result<Vec<_>>>()?;
     let tensors: Vec<Tensor> = variables.iter().map(|v| v.as_tensor().clone()).collect();
     let store = loss(&x, &tensors)?.backward()?;
     let tape = Tape::new();
     let values: Vec<Value> = tensors.iter().map(|t| tape.variable(t.clone())).collect();
-    let mut gradients = tape.backward(&loss(&x.into(), &values)?)?;
+    let mut gradients = tape.backward(&taped(&x.into(), &values)?)?;
     for (i, (tensor, value)) in tensors.iter().zip(&values).enumerate() {
         let expected = store.get(tensor).expect("every parameter counts");
         let found = gradients.take(value).expect("every parameter counts");
@@ -56,6 +71,18 @@ fn it_agrees_with_candle() -> Result<()> {
         assert!(gradients.take(value).is_none());
     }
     Ok(())
+}
+
+/// Stem, group norm, activations, the gate of squeeze-and-excitation, dropout, and a residual.
+fn gated_loss<V: Operand>(x: &V, p: &[V]) -> Result<V> {
+    let x = group_norm(&conv2d(x, &p[0], None, &SAME)?, &p[1], &p[2], 2, 1e-5)?;
+    let y = activation(&prelu(&x, &p[4])?, Activation::Gelu)?;
+    let gate = conv2d(&global_avg_pool2d(&y)?, &p[3], None, &SAME)?;
+    let gated = multiply(&y, &activation(&gate, Activation::Sigmoid)?)?;
+    let y = dropout(&add(&gated, &multiply(&x, &y)?)?, 0.25, 11)?;
+    let logits = linear(&flatten(&mix(&y, &x, &p[5])?)?, &p[6], Some(&p[7]))?;
+    let targets = Tensor::new(&[[1f64, 0., 0.], [0.1, 0.2, 0.7]], &Device::Cpu)?;
+    add(&cross_entropy(&logits, &targets)?, &cross_entropy(&scale(&logits, 0.5)?, &targets)?)
 }
 
 #[test]

@@ -6,17 +6,17 @@ use crate::simd::{Float, Isa};
 /// A number type with a complementary error function as accurate as itself.
 pub(super) trait Erfc: Float {
     /// `1 - erf(x)`, nowhere by subtraction. What comes in and goes out has more digits than the type.
-    fn erfc<I: Isa>(x: f64) -> f64;
+    fn complementary_erf<I: Isa>(x: f64) -> f64;
 }
 
 impl Erfc for f64 {
     #[inline(always)]
-    fn erfc<I: Isa>(x: f64) -> f64 {
+    fn complementary_erf<I: Isa>(x: f64) -> f64 {
         libm::erfc(x)
     }
 }
 
-/// The factor of [`Erfc::erfc`] for f32 as a polynomial: the Chebyshev series, cut off after its 11th term, of
+/// The factor of [`Erfc::complementary_erf`] for f32 as a polynomial: the Chebyshev series, cut off after its 11th term, of
 /// `erfc(x) exp(x^2) / t` in `2 t - 1`. Its relative error is below 1.2e-8.
 const FACTOR: [f64; 11] = [
     0.510_791_356_915_945_2,
@@ -36,7 +36,7 @@ impl Erfc for f32 {
     /// `erfc(x) = t exp(-x^2) factor(t)` with `t = 2 / (2 + x)`, a smooth function from all `x >= 0` to the
     /// unit interval; `erfc(-x) = 2 - erfc(x)`.
     #[inline(always)]
-    fn erfc<I: Isa>(x: f64) -> f64 {
+    fn complementary_erf<I: Isa>(x: f64) -> f64 {
         let t = 2.0 / (2.0 + x.abs());
         let at = 2.0 * t - 1.0;
         let factor = FACTOR.into_iter().rev().fold(0.0, |sum, c| I::mul_add(sum, at, c));
@@ -54,11 +54,11 @@ mod tests {
     fn for_f32_it_is_the_librarys_to_its_digits() {
         for i in -100_000..=100_000 {
             let x = f64::from(i) * 1e-4;
-            let (found, expected) = (f32::erfc::<Portable>(x), libm::erfc(x));
+            let (found, expected) = (f32::complementary_erf::<Portable>(x), libm::erfc(x));
             assert!((found - expected).abs() <= 1.3e-8 * expected, "erfc({x}): {found:e}, {expected:e}");
         }
-        assert_eq!(f32::erfc::<Portable>(f64::INFINITY), 0.0);
-        assert_eq!(f32::erfc::<Portable>(f64::NEG_INFINITY), 2.0);
-        assert!(f32::erfc::<Portable>(f64::NAN).is_nan());
+        assert_eq!(f32::complementary_erf::<Portable>(f64::INFINITY), 0.0);
+        assert_eq!(f32::complementary_erf::<Portable>(f64::NEG_INFINITY), 2.0);
+        assert!(f32::complementary_erf::<Portable>(f64::NAN).is_nan());
     }
 }

@@ -110,5 +110,5 @@ pub(super) fn gelu_slope<T: Erfc, I: Isa>(x: f64) -> f64 {
 /// The normal distribution function.
 #[inline(always)]
 fn normal<T: Erfc, I: Isa>(x: f64) -> f64 {
-    0.5 * T::erfc::<I>(-x * FRAC_1_SQRT_2)
+    0.5 * T::complementary_erf::<I>(-x * FRAC_1_SQRT_2)
 }

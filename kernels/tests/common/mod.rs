@@ -1,6 +1,7 @@
 //! Random tensors and comparisons shared by the tests.
 #![allow(dead_code)] // Every test file uses a part of it.
 
+use candle_convnet::Activation;
 use candle_core::{DType, Device, Result, Tensor, Var};
 use proptest::test_runner::{Config, RngSeed};
 
@@ -8,6 +9,18 @@ use proptest::test_runner::{Config, RngSeed};
 pub fn cases(cases: u32) -> Config {
     Config { cases, rng_seed: RngSeed::Fixed(7), failure_persistence: None, ..Config::default() }
 }
+
+pub const ACTIVATIONS: [Activation; 9] = [
+    Activation::Relu,
+    Activation::Relu6,
+    Activation::LeakyRelu { slope: 0.01 },
+    Activation::Sigmoid,
+    Activation::Tanh,
+    Activation::Silu,
+    Activation::Gelu,
+    Activation::HardSigmoid,
+    Activation::HardSwish,
+];
 
 /// SplitMix64 (Steele, Lea and Flood, 2014): numbers that depend on nothing but the seed.
 pub struct Numbers(pub u64);
@@ -98,5 +111,19 @@ pub fn check_gradients(arguments: &[Tensor], f: impl Fn(&[Tensor]) -> Result<Ten
                 gradient[at]
             );
         }
+    }
+}
+
+/// Output and gradients of one function in f32 against f64.
+pub fn check_f32(arguments: &[Tensor], f: impl Fn(&[Tensor]) -> Result<Tensor>) {
+    let single: Vec<Tensor> = arguments.iter().map(|a| a.to_dtype(DType::F32).unwrap()).collect();
+    // The same numbers: those that f32 can hold.
+    let double: Vec<Tensor> = single.iter().map(|a| a.to_dtype(DType::F64).unwrap()).collect();
+    let off = distance(&f(&single).unwrap(), &f(&double).unwrap());
+    assert!(off <= 3e-6, "output is off by {off:e}");
+    let (single, double) = (gradients(&single, &f).unwrap(), gradients(&double, &f).unwrap());
+    for (i, (single, double)) in single.iter().zip(&double).enumerate() {
+        let off = distance(single, double);
+        assert!(off <= 1e-5, "gradient {i} is off by {off:e}");
     }
 }

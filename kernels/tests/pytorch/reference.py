@@ -86,6 +86,16 @@ def cross_entropy(shape):
     return case("cross_entropy", [shape], {}, lambda x: F.cross_entropy(10 * x, targets))
 
 
+def activation(name, f):
+    # Far enough to both sides for every piece of every function.
+    return case("activation", [[5, 9]], dict(activation=name), lambda x: f(8 * x))
+
+
+def group_norm(x, groups):
+    f = lambda x, gamma, beta: F.group_norm(x, groups, gamma, beta, eps=1e-5)
+    return case("group_norm", [x, [x[1]], [x[1]]], dict(groups=groups, eps=1e-5), f)
+
+
 cases = [
     conv([2, 3, 7, 6], [4, 3, 3, 3], True, padding=(1, 1)),
     conv([2, 2, 9, 12], [3, 2, 3, 5], False, stride=(2, 3), padding=(1, 2)),
@@ -106,6 +116,24 @@ cases = [
     case("linear", [[3, 9], [5, 9], [5]], {}, F.linear),
     cross_entropy([4, 6]),
     case("mix", [[2, 3, 4], [2, 3, 4], [1]], {}, lambda a, b, w: (1 - w) * a + w * b),
+    activation("relu", F.relu),
+    activation("relu6", F.relu6),
+    activation("leaky_relu", F.leaky_relu),
+    activation("sigmoid", torch.sigmoid),
+    activation("tanh", torch.tanh),
+    activation("silu", F.silu),
+    activation("gelu", F.gelu),
+    # By its definition: in f64 too the gradient of F.hardsigmoid multiplies by a sixth rounded to f32.
+    activation("hard_sigmoid", lambda x: F.relu6(x + 3) / 6),
+    activation("hard_swish", F.hardswish),
+    group_norm([2, 6, 4, 5], 1),
+    group_norm([2, 6, 4, 5], 3),
+    group_norm([2, 6, 4, 5], 6),
+    group_norm([3, 8], 2),
+    case("multiply", [[2, 3, 4, 5], [2, 3, 4, 5]], {}, lambda x, gate: x * gate),
+    case("multiply", [[2, 3, 4, 5], [2, 3, 1, 1]], {}, lambda x, gate: x * gate),
+    case("prelu", [[2, 3, 4, 5], [3]], {}, F.prelu),
+    case("prelu", [[4, 5], [5]], {}, F.prelu),
 ]
 
 path = pathlib.Path(__file__).with_name("reference.json")
