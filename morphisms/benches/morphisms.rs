@@ -1,7 +1,7 @@
 //! What rewriting costs, on paper and with weights. `cargo bench -p morphisms --bench morphisms`; figures in the README.
 
 use candle_core::{DType, Device};
-use criterion::{Criterion, criterion_group, criterion_main};
+use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
 use morphisms::{Architecture, Channels, Conv, Draft, LayerId, Morphism, Network, Shape, Site, catalog};
 
 /// Convolution, batch norm and ReLU so many times over, 16 channels of 8x8, poolings in between, and a classifier.
@@ -19,6 +19,21 @@ fn chain(blocks: usize) -> Architecture {
 /// 100 layers: the input, 32 blocks of three, a pooling and the head of three make 101.
 fn hundred() -> Architecture {
     chain(32)
+}
+
+/// The convolution that is widened.
+const WIDENED: LayerId = LayerId(1);
+
+/// 128 channels between the first two convolutions, which a child doubles, and blocks of 16 channels behind.
+fn wide_chain(blocks: usize) -> Architecture {
+    let mut draft = Draft::new(Shape::map(16, 16, 16));
+    let mut x = draft.conv_bn_relu(draft.input(), Conv::same(128, 3));
+    x = draft.conv_bn_relu(x, Conv::same(16, 3));
+    for _ in 2..blocks {
+        x = draft.conv_bn_relu(x, Conv::same(16, 3));
+    }
+    draft.head(x, 10);
+    draft.build().expect("a valid chain")
 }
 
 /// A site in the middle of the list.
@@ -51,5 +66,30 @@ fn on_paper(c: &mut Criterion) {
     rewrites.finish();
 }
 
-criterion_group!(benches, on_paper);
+/// Copies of the tensors that a child does not share with its parent.
+fn changed_bytes(parent: &Network, child: &Network) -> Vec<Vec<u8>> {
+    let shared = |key, tensor| {
+        parent.weights().get(key).is_ok_and(|before| morphisms::check::shares_storage(before, tensor))
+    };
+    let changed = child.weights().iter().filter(|(key, tensor)| !shared(*key, *tensor));
+    changed.map(|(_, tensor)| vec![1u8; 4 * tensor.elem_count()]).collect()
+}
+
+/// Against copying the bytes that change, and with ever more layers that do not.
+fn children(c: &mut Criterion) {
+    let mut group = c.benchmark_group("child");
+    for blocks in [3, 33, 333] {
+        let parent = Network::init(wide_chain(blocks), 0, DType::F32, &Device::Cpu).expect("weights");
+        let site = Site::new(&[WIDENED], 128).variant("replicate");
+        let rewrite = catalog::Widen.rewrite(parent.architecture(), &site, 0).expect("a site");
+        let layers = parent.architecture().nodes().len();
+        group.bench_function(BenchmarkId::new("widen", layers), |b| b.iter(|| parent.child(&rewrite, None)));
+        let child = parent.child(&rewrite, None).expect("a child");
+        let bytes = changed_bytes(&parent, &child);
+        group.bench_function(BenchmarkId::new("memcpy", layers), |b| b.iter(|| bytes.clone()));
+    }
+    group.finish();
+}
+
+criterion_group!(benches, on_paper, children);
 criterion_main!(benches);

@@ -1,6 +1,7 @@
 //! Architectures: directed acyclic graphs of layers, without weights.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use petgraph::Direction::Outgoing;
 use petgraph::algo::toposort;
@@ -78,13 +79,14 @@ impl<'de> Deserialize<'de> for ParamKey {
 
 /// A valid network structure: one input, one output that is a vector of logits, no cycle, every layer on a path
 /// from the input to the output, all shapes known. It cannot be changed; [`Architecture::draft`] starts a new one.
+/// Cloning copies no layers.
 #[derive(Clone)]
 pub struct Architecture {
     /// Nodes are added in topological order, so a node's index is its place in that order. An edge carries the
     /// position of its tensor among the consumer's inputs.
-    graph: DiGraph<Node, usize>,
+    graph: Arc<DiGraph<Node, usize>>,
     /// Sorted by id.
-    index: Vec<(LayerId, NodeIndex)>,
+    index: Arc<[(LayerId, NodeIndex)]>,
     input: Shape,
     output: LayerId,
     next: u32,
@@ -109,6 +111,11 @@ impl Architecture {
     /// The layers in topological order.
     pub fn nodes(&self) -> impl DoubleEndedIterator<Item = &Node> + ExactSizeIterator {
         self.graph.node_weights_in_order()
+    }
+
+    /// The layers in the order of their ids.
+    pub(crate) fn nodes_by_id(&self) -> impl Iterator<Item = &Node> {
+        self.index.iter().map(|(_, index)| &self.graph[*index])
     }
 
     /// The layer `id`, if there is one.
@@ -166,8 +173,8 @@ impl Architecture {
 
     /// The layers whose output depends on layer `id`, itself included.
     pub fn descendants(&self, id: LayerId) -> Vec<LayerId> {
-        let mut search = Bfs::new(&self.graph, self.at(id));
-        let mut found: Vec<_> = std::iter::from_fn(|| search.next(&self.graph)).collect();
+        let mut search = Bfs::new(&*self.graph, self.at(id));
+        let mut found: Vec<_> = std::iter::from_fn(|| search.next(&*self.graph)).collect();
         found.sort_unstable();
         found.into_iter().map(|node| self.graph[node].id).collect()
     }
@@ -183,6 +190,13 @@ impl Architecture {
                 .map(move |(role, shape)| (ParamKey::new(id, role), shape))
         };
         self.nodes().flat_map(of).collect()
+    }
+
+    /// The shape of one parameter, if there is such a parameter.
+    pub fn parameter(&self, key: ParamKey) -> Option<Vec<usize>> {
+        let node = self.get(key.layer)?;
+        let parameters = node.layer.parameters(self.input_shape(node).channels());
+        parameters.into_iter().find(|(role, _)| *role == key.role).map(|(_, shape)| shape)
     }
 
     /// A copy to be changed and built anew.
@@ -374,8 +388,8 @@ impl Draft {
         index.sort_unstable();
         let next = self.next.max(index.last().map_or(0, |(id, _)| id.0 + 1));
         let mut architecture = Architecture {
-            graph: DiGraph::with_capacity(order.len(), 2 * order.len()),
-            index,
+            graph: Arc::new(DiGraph::with_capacity(order.len(), 2 * order.len())),
+            index: index.into(),
             input: self.input,
             output: self.output,
             next,
@@ -385,10 +399,12 @@ impl Draft {
             // Inputs come before their readers, so they are there.
             let shapes: Vec<Shape> = inputs.iter().map(|&input| architecture.shape(input)).collect();
             let shape = self.shape_of(*id, &layer, &shapes)?;
-            let node = architecture.graph.add_node(Node { id: *id, layer, inputs, shape });
-            for position in 0..shapes.len() {
-                let source = architecture.at(architecture.graph[node].inputs[position]);
-                architecture.graph.add_edge(source, node, position);
+            let sources: Vec<NodeIndex> = inputs.iter().map(|&input| architecture.at(input)).collect();
+            // Nobody else has it yet, so nothing is copied.
+            let graph = Arc::make_mut(&mut architecture.graph);
+            let node = graph.add_node(Node { id: *id, layer, inputs, shape });
+            for (position, source) in sources.into_iter().enumerate() {
+                graph.add_edge(source, node, position);
             }
         }
         Ok(architecture)

@@ -6,6 +6,7 @@
 //! pruning (Fang et al., "DepGraph", CVPR 2023).
 
 use std::collections::BTreeMap;
+use std::rc::Rc;
 
 use crate::architecture::{Architecture, Node};
 use crate::layer::{Conv, Grouping, Layer, LayerId};
@@ -86,9 +87,8 @@ impl Channels {
         for node in architecture.nodes() {
             ties.visit(architecture, node);
         }
-        for segment in ties.layouts[&architecture.output()].clone() {
-            ties.freeze(segment.set);
-        }
+        let logits = ties.layouts[&architecture.output()].clone();
+        logits.iter().for_each(|segment| ties.freeze(segment.set));
         ties.finish()
     }
 
@@ -125,23 +125,24 @@ struct Set {
 #[derive(Debug, Default)]
 struct Ties {
     sets: Vec<Set>,
-    layouts: BTreeMap<LayerId, Vec<Open>>,
+    /// Shared by the layers that leave the channels where they are.
+    layouts: BTreeMap<LayerId, Rc<[Open]>>,
 }
 
 impl Ties {
     fn visit(&mut self, architecture: &Architecture, node: &Node) {
-        let inputs: Vec<Vec<Open>> = node.inputs.iter().map(|input| self.layouts[input].clone()).collect();
+        let inputs: Vec<Rc<[Open]>> = node.inputs.iter().map(|input| self.layouts[input].clone()).collect();
         let layout = match &node.layer {
             Layer::Input => {
                 let made = self.make(node, node.shape.channels());
                 self.freeze(made.set);
                 self.sets[made.set].ties.clear();
-                vec![made]
+                Rc::from([made])
             }
             Layer::Conv(conv) => self.conv(node, conv, &inputs[0], architecture.input_shape(node).channels()),
             Layer::Linear { out_features, .. } => {
                 self.tie(&inputs[0], node, Tie::Reads);
-                vec![self.make(node, *out_features)]
+                Rc::from([self.make(node, *out_features)])
             }
             Layer::BatchNorm { .. } | Layer::Prelu => {
                 self.tie(&inputs[0], node, Tie::Follows);
@@ -165,12 +166,12 @@ impl Ties {
                 inputs[1..].iter().for_each(|other| self.align(&inputs[0], other));
                 inputs[0].clone()
             }
-            Layer::Concat => inputs.concat(),
+            Layer::Concat => inputs.iter().flat_map(|input| input.iter().copied()).collect(),
         };
         self.layouts.insert(node.id, layout);
     }
 
-    fn conv(&mut self, node: &Node, conv: &Conv, input: &[Open], in_channels: usize) -> Vec<Open> {
+    fn conv(&mut self, node: &Node, conv: &Conv, input: &[Open], in_channels: usize) -> Rc<[Open]> {
         if conv.is_depthwise(in_channels) {
             self.tie(input, node, Tie::Follows);
             return repeated(input, conv.out_channels / in_channels);
@@ -178,7 +179,7 @@ impl Ties {
         let made = self.make(node, conv.out_channels);
         if conv.groups == 1 {
             self.tie(input, node, Tie::Reads);
-            return vec![made];
+            return Rc::from([made]);
         }
         self.need_blocks(made.set, conv.groups);
         match input {
@@ -189,7 +190,7 @@ impl Ties {
             // The blocks of the convolution cut across channels of several origins.
             pieces => pieces.iter().for_each(|piece| self.freeze(piece.set)),
         }
-        vec![made]
+        Rc::from([made])
     }
 
     fn make(&mut self, node: &Node, channels: usize) -> Open {
@@ -270,25 +271,27 @@ impl Ties {
             set.ties.sort_unstable();
             set.ties.dedup();
         }
-        let free = |set: &usize| self.sets[*set].parent == *set && !self.sets[*set].frozen;
-        let mut roots: Vec<usize> = (0..self.sets.len()).filter(free).collect();
-        let group = |set: &usize| {
-            let Set { channels, blocks, even, ties, .. } = self.sets[*set].clone();
-            ChannelGroup { channels, blocks, even, ties }
+        let is_group = |set: &usize| self.sets[*set].parent == *set && !self.sets[*set].frozen;
+        let group = |set: usize| {
+            let Set { channels, blocks, even, ties, .. } = self.sets[set].clone();
+            (set, ChannelGroup { channels, blocks, even, ties })
         };
-        roots.sort_by_key(|set| group(set).name());
+        let mut groups: Vec<_> = (0..self.sets.len()).filter(is_group).map(group).collect();
+        groups.sort_by_key(|(_, group)| group.name());
+        let mut places = vec![None; self.sets.len()];
+        groups.iter().enumerate().for_each(|(place, &(set, _))| places[set] = Some(place));
         let segment = |open: &Open| Segment {
-            group: roots.iter().position(|&root| root == self.root(open.set)),
+            group: places[self.root(open.set)],
             channels: open.channels,
             repeat: open.repeat,
         };
         let layouts =
             self.layouts.iter().map(|(&id, layout)| (id, layout.iter().map(segment).collect())).collect();
-        Channels { groups: roots.iter().map(group).collect(), layouts }
+        Channels { groups: groups.into_iter().map(|(_, group)| group).collect(), layouts }
     }
 }
 
-fn repeated(layout: &[Open], times: usize) -> Vec<Open> {
+fn repeated(layout: &[Open], times: usize) -> Rc<[Open]> {
     layout.iter().map(|segment| Open { repeat: segment.repeat * times, ..*segment }).collect()
 }
 

@@ -1,7 +1,7 @@
 //! What an architecture costs, counted without weights.
 
 use crate::architecture::{Architecture, Node};
-use crate::layer::{LayerId, Role};
+use crate::layer::LayerId;
 
 /// Bytes of an activation number in deployment, f32.
 const BYTES: u64 = 4;
@@ -10,17 +10,18 @@ impl Architecture {
     /// Trained parameters: kernels, matrices, biases, batch norm scales and shifts, mixing factors. Running
     /// statistics are not counted.
     pub fn parameter_count(&self) -> u64 {
-        let trained = self.parameters().into_iter().filter(|(key, _)| key.role.is_trained());
-        trained.map(|(_, shape)| shape.iter().map(|&size| size as u64).product::<u64>()).sum()
+        self.nodes().map(|node| self.layer_parameter_count(node)).sum()
     }
 
     /// Trained parameters of one layer.
     pub fn layer_parameter_count(&self, node: &Node) -> u64 {
-        let of = |(role, shape): (Role, Vec<usize>)| match role.is_trained() {
-            true => shape.iter().map(|&size| size as u64).product(),
-            false => 0,
-        };
-        node.layer.parameters(self.input_shape(node).channels()).into_iter().map(of).sum()
+        let mut count = 0;
+        node.layer.each_parameter(self.input_shape(node).channels(), &mut |role, shape| {
+            if role.is_trained() {
+                count += shape.iter().map(|&size| size as u64).product::<u64>();
+            }
+        });
+        count
     }
 
     /// Multiply-adds of convolutions and linear layers for one image.

@@ -1,5 +1,6 @@
 //! Inheritance: where each parameter of a child comes from, as plain data.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 
@@ -257,11 +258,21 @@ impl Source {
 impl Inheritance {
     /// Every parameter of `child` that `parent` has too, in the same shape, is kept; the rest is to be set.
     pub fn keep(parent: &Architecture, child: &Architecture) -> Self {
-        let before = parent.parameters();
-        let kept = |(key, shape): (ParamKey, Vec<usize>)| {
-            (before.get(&key) == Some(&shape)).then_some((key, Source::Parent(key)))
-        };
-        Self { sources: child.parameters().into_iter().filter_map(kept).collect(), selections: Vec::new() }
+        let mut sources = Vec::new();
+        for node in child.nodes_by_id() {
+            let Some(before) = parent.get(node.id) else { continue };
+            let [from, to] =
+                [(parent, before), (child, node)].map(|(of, node)| of.input_shape(node).channels());
+            let same = (before.layer, from) == (node.layer, to);
+            let before = if same { Vec::new() } else { before.layer.parameters(from) };
+            node.layer.each_parameter(to, &mut |role, shape| {
+                if same || before.iter().any(|(other, old)| (*other, &old[..]) == (role, shape)) {
+                    let key = ParamKey::new(node.id, role);
+                    sources.push((key, Source::Parent(key)));
+                }
+            });
+        }
+        Self { sources: sources.into_iter().collect(), selections: Vec::new() }
     }
 
     /// Sets the source of a parameter.
@@ -301,8 +312,13 @@ impl Inheritance {
     /// # Errors
     /// When a source does not fit the parent.
     pub fn resolve(&self, parent: &Network, batch: Option<&Tensor>) -> Result<Self> {
+        Ok(self.resolved(parent, batch)?.into_owned())
+    }
+
+    /// As [`Inheritance::resolve`], without a copy of what is closed already.
+    pub(crate) fn resolved(&self, parent: &Network, batch: Option<&Tensor>) -> Result<Cow<'_, Self>> {
         if self.is_closed() {
-            return Ok(self.clone());
+            return Ok(Cow::Borrowed(self));
         }
         let extents = Extents { parent: parent.weights(), symbolic: Some((parent, &self.selections)) };
         self.sources.values().try_for_each(|source| extents.of(source).map(drop))?;
@@ -311,7 +327,7 @@ impl Inheritance {
         let mut measured = BTreeMap::new();
         let mut close = |source| close(source, parent, batch, &chosen, &mut measured);
         let sources = self.sources.iter().map(|(&key, source)| Ok((key, source.clone().map(&mut close)?)));
-        Ok(Self { sources: sources.collect::<Result<_>>()?, selections: Vec::new() })
+        Ok(Cow::Owned(Self { sources: sources.collect::<Result<_>>()?, selections: Vec::new() }))
     }
 
     /// The child's weights.
@@ -320,9 +336,13 @@ impl Inheritance {
     /// When the inheritance is symbolic or does not fit the parent.
     pub fn apply(&self, parent: &Weights, dtype: DType, device: &Device) -> Result<Weights> {
         let extents = Extents { parent, symbolic: None };
-        self.sources.values().try_for_each(|source| extents.of(source).map(drop))?;
-        let evaluate =
-            |(&key, source): (&ParamKey, &Source)| Ok((key, source.evaluate(parent, dtype, device)?));
+        let evaluate = |(&key, source): (&ParamKey, &Source)| {
+            // Most are kept, and what is kept has a shape already.
+            if !matches!(source, Source::Parent(_)) {
+                extents.of(source)?;
+            }
+            Ok((key, source.evaluate(parent, dtype, device)?))
+        };
         self.sources.iter().map(evaluate).collect()
     }
 

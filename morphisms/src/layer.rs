@@ -432,20 +432,34 @@ impl Layer {
 
     /// The parameters and their shapes, in the order of [`Role`], for an input with `channels` channels.
     pub fn parameters(&self, channels: usize) -> Vec<(Role, Vec<usize>)> {
+        let mut parameters = Vec::new();
+        self.each_parameter(channels, &mut |role, shape| parameters.push((role, shape.to_vec())));
+        parameters
+    }
+
+    /// Visits what [`Layer::parameters`] lists.
+    pub(crate) fn each_parameter(&self, channels: usize, visit: &mut dyn FnMut(Role, &[usize])) {
         match *self {
             Self::Conv(Conv { out_channels, window, groups, bias, .. }) => {
-                let kernel = vec![out_channels, channels / groups, window.kernel.0, window.kernel.1];
-                with_bias(kernel, out_channels, bias)
+                visit(Role::Weight, &[out_channels, channels / groups, window.kernel.0, window.kernel.1]);
+                if bias {
+                    visit(Role::Bias, &[out_channels]);
+                }
             }
             Self::Linear { out_features, bias } => {
-                with_bias(vec![out_features, channels], out_features, bias)
+                visit(Role::Weight, &[out_features, channels]);
+                if bias {
+                    visit(Role::Bias, &[out_features]);
+                }
             }
             Self::BatchNorm { .. } => [Role::Gamma, Role::Beta, Role::Mean, Role::Variance]
-                .map(|role| (role, vec![channels]))
-                .to_vec(),
-            Self::GroupNorm { .. } => [Role::Gamma, Role::Beta].map(|role| (role, vec![channels])).to_vec(),
-            Self::Mix => vec![(Role::Lambda, vec![1])],
-            Self::Prelu => vec![(Role::Slope, vec![channels])],
+                .into_iter()
+                .for_each(|role| visit(role, &[channels])),
+            Self::GroupNorm { .. } => {
+                [Role::Gamma, Role::Beta].into_iter().for_each(|role| visit(role, &[channels]))
+            }
+            Self::Mix => visit(Role::Lambda, &[1]),
+            Self::Prelu => visit(Role::Slope, &[channels]),
             Self::Input
             | Self::Activation(_)
             | Self::Scale { .. }
@@ -455,7 +469,7 @@ impl Layer {
             | Self::GlobalAveragePool
             | Self::Add
             | Self::Concat
-            | Self::Flatten => Vec::new(),
+            | Self::Flatten => {}
         }
     }
 
@@ -504,12 +518,6 @@ impl Layer {
     pub(crate) fn is_in_place(&self) -> bool {
         self.is_pointwise() || self.is_norm() || matches!(self, Self::Prelu | Self::Flatten)
     }
-}
-
-fn with_bias(weight: Vec<usize>, out: usize, bias: bool) -> Vec<(Role, Vec<usize>)> {
-    let mut parameters = vec![(Role::Weight, weight)];
-    parameters.extend(bias.then(|| (Role::Bias, vec![out])));
-    parameters
 }
 
 impl fmt::Display for Layer {

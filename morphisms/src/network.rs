@@ -115,7 +115,7 @@ impl Network {
     /// # Errors
     /// When the rewrite is not one of this network's architecture.
     pub fn child(&self, rewrite: &Rewrite, batch: Option<&Tensor>) -> Result<Self> {
-        let inheritance = rewrite.inheritance.resolve(self, batch)?;
+        let inheritance = rewrite.inheritance.resolved(self, batch)?;
         let weights = inheritance.apply(&self.weights, self.dtype(), &self.device())?;
         Self::new(rewrite.architecture.clone(), weights)
     }

@@ -1,5 +1,8 @@
 //! Changing the number of channels of a group: what widening and pruning have in common.
 
+use std::collections::BTreeMap;
+
+use crate::Result;
 use crate::architecture::{Architecture, ParamKey};
 use crate::channels::{ChannelGroup, Channels, Segment, Tie};
 use crate::inheritance::{Index, Inheritance, Piece, Source};
@@ -7,7 +10,6 @@ use crate::init::{SLOPE, Seed, he_std};
 use crate::layer::{Conv, Layer, LayerId, Role};
 use crate::morphism::Rewrite;
 use crate::select::{Selection, Slices};
-use crate::{Error, Result};
 
 /// The deviation of noise relative to that of fresh weights: enough that copies soon differ, and still the lesser part
 /// of what a trained kernel weighs.
@@ -48,7 +50,7 @@ pub(crate) fn resize(
     if let Resize::Keep(keep) = to {
         inheritance.selections.push(selection(architecture, channels, place, *keep));
     }
-    let mut work = Work { architecture, channels, place, to, inheritance, shapes: architecture.parameters() };
+    let mut work = Work { architecture, channels, place, to, inheritance, shapes: BTreeMap::new() };
     // Axis 0 before axis 1: a layer may make and read the same group.
     for axis in [0, 1] {
         for &(layer, tie) in &group.ties {
@@ -93,8 +95,8 @@ struct Work<'a> {
     place: usize,
     to: &'a Resize,
     inheritance: Inheritance,
-    /// Shapes of the parameters so far.
-    shapes: std::collections::BTreeMap<ParamKey, Vec<usize>>,
+    /// Shapes of the parameters that have changed.
+    shapes: BTreeMap<ParamKey, Vec<usize>>,
 }
 
 impl Work<'_> {
@@ -126,7 +128,8 @@ impl Work<'_> {
     /// first of `blocks` equal parts is there.
     fn change(&mut self, key: ParamKey, axis: usize, layout: &[Segment], blocks: usize) -> Result<()> {
         let reads = axis == 1;
-        let shape = self.shapes.get(&key).cloned().unwrap_or_default();
+        let changed = self.shapes.get(&key).cloned();
+        let mut shape = changed.or_else(|| self.architecture.parameter(key)).unwrap_or_default();
         let (size, wrap): (usize, Box<dyn FnOnce(Source) -> Source>) = match self.to {
             Resize::Replicate { of, share, noise } => {
                 let of = &of[..of.len() / blocks];
@@ -166,9 +169,8 @@ impl Work<'_> {
             }
         };
         self.inheritance.change(key, wrap);
-        if let Some(shape) = self.shapes.get_mut(&key) {
-            shape[axis] = size;
-        }
+        shape[axis] = size;
+        self.shapes.insert(key, shape);
         Ok(())
     }
 
@@ -292,11 +294,4 @@ fn stretches(layout: &[Segment], place: usize) -> impl Iterator<Item = (usize, u
         start += segment.len();
         (segment.group == Some(place)).then_some((first, segment.repeat))
     })
-}
-
-/// The group that a site names, or an error that says why not.
-pub(crate) fn group_at(channels: &Channels, layer: Option<&LayerId>) -> Result<usize> {
-    layer
-        .and_then(|&layer| channels.named(layer))
-        .ok_or_else(|| Error::Architecture("the site does not name a channel group that can change".into()))
 }

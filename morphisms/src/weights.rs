@@ -55,27 +55,25 @@ impl Weights {
     /// # Errors
     /// [`Error::Weights`] that names the first parameter that does not fit.
     pub fn check(&self, architecture: &Architecture) -> Result<()> {
-        let wanted = architecture.parameters();
-        if let Some(key) = self.0.keys().find(|key| !wanted.contains_key(key)) {
-            return Err(Error::Weights(format!("parameter {key} does not belong to the architecture")));
-        }
+        let mut found = self.0.iter().peekable();
         let dtype = self.0.values().next().map_or(DType::F32, Tensor::dtype);
-        for (key, shape) in wanted {
-            let tensor = self.get(key)?;
-            if tensor.dims() != shape {
-                let found = tensor.dims();
-                return Err(Error::Weights(format!(
-                    "parameter {key}: expected shape {shape:?}, found {found:?}"
-                )));
-            }
-            if tensor.dtype() != dtype {
-                let found = tensor.dtype();
-                return Err(Error::Weights(format!(
-                    "parameter {key}: expected {dtype:?} like the rest, found {found:?}"
-                )));
-            }
+        let mut checked = Ok(());
+        for node in architecture.nodes_by_id() {
+            let channels = architecture.input_shape(node).channels();
+            node.layer.each_parameter(channels, &mut |role, shape| {
+                let key = ParamKey::new(node.id, role);
+                if checked.is_ok() {
+                    // Both are in the order of their names, so what comes before `key` belongs to nothing.
+                    checked = match found.next_if(|(next, _)| **next <= key) {
+                        Some((&next, tensor)) if next == key => fits(key, tensor, shape, dtype),
+                        Some((&next, _)) => Err(superfluous(next)),
+                        None => Err(Error::Weights(format!("no parameter {key}"))),
+                    };
+                }
+            });
         }
-        Ok(())
+        checked?;
+        found.next().map_or(Ok(()), |(next, _)| Err(superfluous(*next)))
     }
 
     /// The tensors in the safetensors format. Equal weights give equal bytes.
@@ -122,6 +120,24 @@ impl Weights {
     pub fn save(&self, path: impl AsRef<Path>) -> Result<()> {
         files::write(path.as_ref(), &self.to_safetensors()?)
     }
+}
+
+fn superfluous(key: ParamKey) -> Error {
+    Error::Weights(format!("parameter {key} does not belong to the architecture"))
+}
+
+fn fits(key: ParamKey, tensor: &Tensor, shape: &[usize], dtype: DType) -> Result<()> {
+    if tensor.dims() != shape {
+        let found = tensor.dims();
+        return Err(Error::Weights(format!("parameter {key}: expected shape {shape:?}, found {found:?}")));
+    }
+    if tensor.dtype() != dtype {
+        let found = tensor.dtype();
+        return Err(Error::Weights(format!(
+            "parameter {key}: expected {dtype:?} like the rest, found {found:?}"
+        )));
+    }
+    Ok(())
 }
 
 impl FromIterator<(ParamKey, Tensor)> for Weights {

@@ -13,7 +13,7 @@ use crate::Result;
 use crate::architecture::Architecture;
 use crate::channels::{ChannelGroup, Channels};
 use crate::morphism::{Morphism, Promise, Rewrite, Site, no_site};
-use crate::resize::{Resize, group_at, resize};
+use crate::resize::{Resize, resize};
 
 /// See the [module](self) text. A site is the layer that names the group and the number of channels kept, a half or
 /// three quarters.
@@ -33,27 +33,35 @@ impl Morphism for Prune {
     }
 
     fn sites(&self, architecture: &Architecture) -> Vec<Site> {
-        let keeps = |group: &ChannelGroup| {
-            let size = group.channels / group.blocks;
-            let mut keeps = vec![size - size / 2, size - size / 4];
-            keeps.retain(|&keep| keep < size);
-            keeps.dedup();
-            let blocks = group.blocks;
-            keeps.into_iter().map(move |keep| keep * blocks)
+        let sites = |group: &ChannelGroup| {
+            keeps(group).map(|keep| Site::new(&[group.name()], keep)).collect::<Vec<_>>()
         };
-        let groups = Channels::of(architecture).groups;
-        groups.iter().flat_map(|group| keeps(group).map(|keep| Site::new(&[group.name()], keep))).collect()
+        Channels::of(architecture).groups.iter().flat_map(sites).collect()
     }
 
     fn rewrite(&self, architecture: &Architecture, site: &Site, _seed: u64) -> Result<Rewrite> {
-        if !self.sites(architecture).contains(site) {
+        let channels = Channels::of(architecture);
+        let place = site.layers.first().and_then(|&layer| channels.named(layer));
+        let is_site = |&place: &usize| {
+            let group = &channels.groups[place];
+            keeps(group).any(|keep| *site == Site::new(&[group.name()], keep))
+        };
+        let Some(place) = place.filter(is_site) else {
             let expected = "expected a group that can change, and half or three quarters of its channels";
             return Err(no_site(self, site, expected));
-        }
-        let channels = Channels::of(architecture);
-        let place = group_at(&channels, site.layers.first())?;
+        };
         resize(architecture, &channels, place, &Resize::Keep(site.amount))
     }
+}
+
+/// How many channels of a group may stay.
+fn keeps(group: &ChannelGroup) -> impl Iterator<Item = usize> {
+    let size = group.channels / group.blocks;
+    let mut keeps = vec![size - size / 2, size - size / 4];
+    keeps.retain(|&keep| keep < size);
+    keeps.dedup();
+    let blocks = group.blocks;
+    keeps.into_iter().map(move |keep| keep * blocks)
 }
 
 #[cfg(test)]

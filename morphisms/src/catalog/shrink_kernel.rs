@@ -47,7 +47,7 @@ impl Morphism for ShrinkKernel {
         let child = draft.build()?;
         let mut inheritance = Inheritance::keep(architecture, &child);
         let key = ParamKey::new(id, Role::Weight);
-        let shape = &architecture.parameters()[&key];
+        let shape = &architecture.parameter(key).expect("a convolution has a kernel");
         for axis in [2, 3] {
             let inner = (1..shape[axis] - 1).collect();
             inheritance.change(key, |kernel| kernel.gather(axis, inner, None));

@@ -35,9 +35,10 @@ impl Morphism for SkipAdd {
     fn sites(&self, architecture: &Architecture) -> Vec<Site> {
         let reach = Reach::of(architecture);
         let mut sites = Vec::new();
-        for (later, x) in architecture.nodes().enumerate() {
+        for (later, x) in architecture.nodes().enumerate().filter(|(_, x)| ends_skip(architecture, x)) {
+            let mixed = mixed(architecture, x);
             for (earlier, from) in architecture.nodes().enumerate() {
-                if fits(architecture, from, x) && !reach.depends(earlier, later) {
+                if fits(from, x) && !reach.depends(earlier, later) && !mixed.contains(&from.id) {
                     sites.push(Site::new(&[from.id, x.id], 0));
                 }
             }
@@ -69,28 +70,27 @@ fn is_site(architecture: &Architecture, site: &Site) -> bool {
     let &[from, x] = site.layers.as_slice() else { return false };
     let (Some(from), Some(x)) = (architecture.get(from), architecture.get(x)) else { return false };
     *site == Site::new(&[from.id, x.id], 0)
-        && fits(architecture, from, x)
+        && ends_skip(architecture, x)
+        && fits(from, x)
         && !architecture.descendants(x.id).contains(&from.id)
+        && !mixed(architecture, x).contains(&from.id)
 }
 
-/// Whether `from` can be mixed into x, if it does not depend on it.
-fn fits(architecture: &Architecture, from: &Node, x: &Node) -> bool {
-    from.shape == x.shape
-        && starts_skip(from)
-        && ends_skip(x)
-        && x.id != architecture.output()
-        && !mixed(architecture, x, from.id)
+/// Whether `from` can be mixed into x, where a skip may end, if it does not depend on it.
+fn fits(from: &Node, x: &Node) -> bool {
+    from.shape == x.shape && starts_skip(from)
 }
 
 /// A skip may end behind a normalisation too, before its activation, as in residual networks.
-fn ends_skip(node: &Node) -> bool {
-    (starts_skip(node) || node.layer.is_norm()) && !matches!(node.layer, Layer::Input)
+fn ends_skip(architecture: &Architecture, x: &Node) -> bool {
+    (starts_skip(x) || x.layer.is_norm()) && !matches!(x.layer, Layer::Input) && x.id != architecture.output()
 }
 
-/// Whether x is mixed with `from` already.
-fn mixed(architecture: &Architecture, x: &Node, from: LayerId) -> bool {
-    let is_mix = |node: &Node| matches!(node.layer, Layer::Mix) && node.inputs.contains(&from);
-    is_mix(x) || architecture.consumers(x.id).iter().any(|&(reader, _)| is_mix(architecture.node(reader)))
+/// What x is mixed with already.
+fn mixed(architecture: &Architecture, x: &Node) -> Vec<LayerId> {
+    let readers = architecture.consumers(x.id).into_iter().map(|(reader, _)| architecture.node(reader));
+    let mixes = readers.chain([x]).filter(|node| matches!(node.layer, Layer::Mix));
+    mixes.flat_map(|mix| mix.inputs.iter().copied()).collect()
 }
 
 #[cfg(test)]

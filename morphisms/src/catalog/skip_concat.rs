@@ -64,7 +64,7 @@ impl Morphism for SkipConcat {
         let child = draft.build()?;
         let mut inheritance = Inheritance::keep(architecture, &child);
         let key = ParamKey::new(reader, Role::Weight);
-        let mut shape = architecture.parameters()[&key].clone();
+        let mut shape = architecture.parameter(key).expect("a site has a weight");
         shape[1] = architecture.shape(from).channels();
         let zeros = Source::Constant { shape, value: 0.0 };
         inheritance.change(key, |weight| Source::Join { of: vec![weight, zeros], axis: 1 });

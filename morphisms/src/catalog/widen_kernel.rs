@@ -50,7 +50,7 @@ impl Morphism for WidenKernel {
         let child = draft.build()?;
         let mut inheritance = Inheritance::keep(architecture, &child);
         let key = ParamKey::new(id, Role::Weight);
-        let mut shape = architecture.parameters()[&key].clone();
+        let mut shape = architecture.parameter(key).expect("a site has a weight");
         for axis in [2, 3] {
             let slice = shape.iter().enumerate().map(|(at, &size)| if at == axis { 1 } else { size });
             let zeros = Source::Constant { shape: slice.collect(), value: 0.0 };

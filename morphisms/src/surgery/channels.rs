@@ -1,6 +1,6 @@
 //! More channels and fewer.
 
-use candle_core::Tensor;
+use candle_core::{DType, Device, Storage, Tensor, WithDType};
 use rand::RngExt;
 use rand::seq::SliceRandom;
 
@@ -160,6 +160,11 @@ pub(crate) fn gather(
     if let Some(bad) = index.iter().find(|&&slice| slice >= size) {
         return refuse(function, format!("slices below {size}"), bad);
     }
+    match tensor.dtype() {
+        DType::F32 if tensor.device().is_cpu() => return gather_on_cpu::<f32>(tensor, axis, index, scale),
+        DType::F64 if tensor.device().is_cpu() => return gather_on_cpu::<f64>(tensor, axis, index, scale),
+        _ => {}
+    }
     let index: Vec<u32> = index.iter().map(|&slice| slice as u32).collect();
     let taken = tensor.contiguous()?.index_select(&Tensor::new(index, tensor.device())?, axis)?;
     let Some(scale) = scale else { return Ok(taken) };
@@ -167,6 +172,39 @@ pub(crate) fn gather(
     along[axis] = scale.len();
     let scale = Tensor::from_vec(scale.to_vec(), along, tensor.device())?.to_dtype(tensor.dtype())?;
     Ok(taken.broadcast_mul(&scale)?)
+}
+
+/// [`gather`] in one pass over memory: a child costs little more than copying what changes.
+fn gather_on_cpu<T: WithDType>(
+    tensor: &Tensor,
+    axis: usize,
+    index: &[usize],
+    scale: Option<&[f64]>,
+) -> Result<Tensor> {
+    let tensor = tensor.contiguous()?;
+    let mut dims = tensor.dims().to_vec();
+    let (size, inner) = (dims[axis], dims[axis + 1..].iter().product::<usize>());
+    dims[axis] = index.len();
+    let scale: Option<Vec<T>> = scale.map(|scale| scale.iter().map(|&factor| T::from_f64(factor)).collect());
+    let mut taken = vec![T::zero(); dims.iter().product()];
+    {
+        let (storage, layout) = tensor.storage_and_layout();
+        let Storage::Cpu(storage) = &*storage else { unreachable!("the device is the CPU") };
+        let all = &T::cpu_storage_as_slice(storage)?[layout.start_offset()..][..tensor.elem_count()];
+        for (block, taken) in all.chunks(size * inner).zip(taken.chunks_mut(index.len() * inner)) {
+            for ((place, &slice), taken) in index.iter().enumerate().zip(taken.chunks_exact_mut(inner)) {
+                let slice = &block[slice * inner..][..inner];
+                match &scale {
+                    None => taken.copy_from_slice(slice),
+                    Some(scale) => {
+                        let factor = scale[place];
+                        taken.iter_mut().zip(slice).for_each(|(taken, &value)| *taken = value * factor);
+                    }
+                }
+            }
+        }
+    }
+    Ok(Tensor::from_vec(taken, dims, &Device::Cpu)?)
 }
 
 /// A kernel or matrix that reads `count` more channels, behind those it reads, with weight 0: fresh channels, or those that
