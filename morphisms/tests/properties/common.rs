@@ -69,29 +69,6 @@ pub fn at(morphism: &dyn Morphism, site: &Site, problem: impl std::fmt::Display)
     TestCaseError::fail(format!("{} at {site}: {problem}", morphism.name()))
 }
 
-/// An edit to be: numbers that pick a morphism, one of its sites and a seed.
-#[derive(Debug, Clone, Copy)]
-pub struct Edit([u16; 3]);
-
-impl Edit {
-    pub fn pick_morphism<'m, T>(&self, morphisms: &'m [T]) -> &'m T {
-        &morphisms[usize::from(self.0[0]) % morphisms.len()]
-    }
-
-    pub fn pick_site<'s>(&self, sites: &'s [Site]) -> &'s Site {
-        &sites[usize::from(self.0[1]) % sites.len()]
-    }
-
-    pub fn seed(&self) -> u64 {
-        u64::from(self.0[2])
-    }
-}
-
-/// Ten edits.
-pub fn any_chain() -> impl Strategy<Value = Vec<Edit>> {
-    proptest::collection::vec(any::<[u16; 3]>().prop_map(Edit), 10)
-}
-
 /// The network with the statistics of a batch as its running ones, so that both modes agree on that batch.
 pub fn calibrated(network: &Network, images: &Tensor) -> Network {
     let mut weights = network.weights().clone();
