@@ -37,6 +37,8 @@ mod factor;
 mod fingerprint;
 mod fold;
 mod forward;
+#[cfg(feature = "proptest")]
+pub mod fuzz;
 mod inheritance;
 mod init;
 mod layer;

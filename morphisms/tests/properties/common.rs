@@ -3,7 +3,7 @@
 use candle_core::{DType, Tensor};
 use morphisms::check::images;
 use morphisms::strategies::Limits;
-use morphisms::{Architecture, Mode, Morphism, Network, ParamKey, Promise, Rewrite, Role, Site, catalog};
+use morphisms::{Architecture, Morphism, Network, Promise, Rewrite, Site, catalog};
 use proptest::prelude::*;
 use proptest::test_runner::{RngSeed, TestCaseError};
 
@@ -67,14 +67,4 @@ pub fn child(
 /// A failed test, with its place.
 pub fn at(morphism: &dyn Morphism, site: &Site, problem: impl std::fmt::Display) -> TestCaseError {
     TestCaseError::fail(format!("{} at {site}: {problem}", morphism.name()))
-}
-
-/// The network with the statistics of a batch as its running ones, so that both modes agree on that batch.
-pub fn calibrated(network: &Network, images: &Tensor) -> Network {
-    let mut weights = network.weights().clone();
-    for (layer, statistics) in network.forward(images, Mode::Train).unwrap().statistics {
-        weights.insert(ParamKey::new(layer, Role::Mean), statistics.mean);
-        weights.insert(ParamKey::new(layer, Role::Variance), statistics.variance);
-    }
-    Network::new(network.architecture().clone(), weights).unwrap()
 }
