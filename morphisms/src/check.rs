@@ -11,7 +11,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
-mod contract;
+pub(crate) mod contract;
 mod liveness;
 
 pub use contract::{ContractError, Violation, contract};
@@ -24,8 +24,9 @@ use rand::RngExt;
 
 use crate::Result;
 use crate::architecture::ParamKey;
+use crate::forward::Mode;
 use crate::init::Seed;
-use crate::layer::Shape;
+use crate::layer::{Role, Shape};
 use crate::network::Network;
 
 /// The least spread of the logits of a living network, relative to their scale.
@@ -88,7 +89,22 @@ fn nudged(network: &Network, seed: u64) -> Result<Network> {
         let factors = Tensor::from_vec(factors, tensor.dims(), tensor.device())?;
         Ok((key, (tensor.to_dtype(DType::F64)? * factors)?.to_dtype(tensor.dtype())?))
     };
-    Network::new(network.architecture().clone(), network.weights().iter().map(nudge).collect::<Result<_>>()?)
+    network.with_weights(network.weights().iter().map(nudge).collect::<Result<_>>()?)
+}
+
+/// The network with the statistics of `images`, `[batch, channels, height, width]`, as its running ones, so that both
+/// modes agree on them: what a comparison in training mode starts from. A variance is the biased one, as it is in that
+/// batch; [`Network::recalibrated`] has the unbiased one, which deployment wants.
+///
+/// # Errors
+/// When the images do not have the network's input shape.
+pub fn calibrated(network: &Network, images: &Tensor) -> Result<Network> {
+    let mut weights = network.weights().clone();
+    for (layer, statistics) in network.forward(images, Mode::TRAIN)?.statistics {
+        weights.insert(ParamKey::new(layer, Role::Mean), statistics.mean);
+        weights.insert(ParamKey::new(layer, Role::Variance), statistics.variance);
+    }
+    network.with_weights(weights)
 }
 
 /// Whether two tensors are the same view of the same memory, not merely equal.
@@ -132,7 +148,7 @@ pub fn images(shape: Shape, batch: usize, seed: u64, dtype: DType) -> Result<Ten
 }
 
 /// The largest absolute value.
-fn largest(tensor: &Tensor) -> Result<f64> {
+pub(crate) fn largest(tensor: &Tensor) -> Result<f64> {
     Ok(tensor.to_dtype(DType::F64)?.abs()?.max_all()?.to_scalar()?)
 }
 
@@ -140,7 +156,7 @@ fn largest(tensor: &Tensor) -> Result<f64> {
 mod tests {
     use super::*;
     use crate::architecture::Draft;
-    use crate::layer::{Conv, LayerId, Role};
+    use crate::layer::{Conv, LayerId};
 
     fn network() -> Network {
         let mut draft = Draft::new(Shape::map(1, 4, 4));

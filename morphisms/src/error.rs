@@ -29,6 +29,14 @@ pub enum Error {
         /// What it was given.
         found: String,
     },
+    /// A file names a morphism that nobody knows.
+    #[error("unknown morphism: expected one of {expected}, found `{found}`")]
+    Morphism {
+        /// The known names.
+        expected: String,
+        /// The name.
+        found: String,
+    },
     /// A tensor operation failed.
     #[error("tensor operation failed: {0}")]
     Candle(#[from] candle_core::Error),

@@ -113,6 +113,8 @@ mod files;
 mod fingerprint;
 mod fold;
 mod forward;
+#[cfg(feature = "proptest")]
+pub mod fuzz;
 mod inheritance;
 mod init;
 mod layer;

@@ -18,17 +18,25 @@ use crate::weights::Weights;
 pub struct Network {
     architecture: Arc<Architecture>,
     weights: Weights,
+    /// Of the weights, those that a descendant may get included: rewrites can take the last one away.
+    dtype: DType,
+    device: Device,
 }
 
 impl Network {
-    /// Joins an architecture and weights.
+    /// Joins an architecture and weights. Without a single parameter it is a network in f32 on the CPU.
     ///
     /// # Errors
     /// [`crate::Error::Weights`] if a parameter is missing, superfluous or of the wrong shape.
     pub fn new(architecture: impl Into<Arc<Architecture>>, weights: Weights) -> Result<Self> {
-        let architecture = architecture.into();
+        let first = weights.iter().next().map(|(_, tensor)| (tensor.dtype(), tensor.device().clone()));
+        let (dtype, device) = first.unwrap_or((DType::F32, Device::Cpu));
+        Self::of(architecture.into(), weights, dtype, device)
+    }
+
+    fn of(architecture: Arc<Architecture>, weights: Weights, dtype: DType, device: Device) -> Result<Self> {
         weights.check(&architecture)?;
-        Ok(Self { architecture, weights })
+        Ok(Self { architecture, weights, dtype, device })
     }
 
     /// A network with fresh weights, see [`init`]; equal seeds give equal weights.
@@ -43,7 +51,7 @@ impl Network {
     ) -> Result<Self> {
         let architecture = architecture.into();
         let weights = init(&architecture, seed, dtype, device)?;
-        Ok(Self { architecture, weights })
+        Ok(Self { architecture, weights, dtype, device: device.clone() })
     }
 
     /// The architecture.
@@ -58,12 +66,12 @@ impl Network {
 
     /// The number format of the weights.
     pub fn dtype(&self) -> DType {
-        self.weights.iter().next().map_or(DType::F32, |(_, tensor)| tensor.dtype())
+        self.dtype
     }
 
     /// The device of the weights.
     pub fn device(&self) -> Device {
-        self.weights.iter().next().map_or(Device::Cpu, |(_, tensor)| tensor.device().clone())
+        self.device.clone()
     }
 
     /// The same network in another number format.
@@ -71,7 +79,7 @@ impl Network {
     /// # Errors
     /// When candle cannot convert.
     pub fn to_dtype(&self, dtype: DType) -> Result<Self> {
-        Ok(Self { architecture: self.architecture.clone(), weights: self.weights.to_dtype(dtype)? })
+        Ok(Self { weights: self.weights.to_dtype(dtype)?, dtype, ..self.clone() })
     }
 
     /// Logits `[batch, classes]` of images `[batch, channels, height, width]`, with running statistics.
@@ -117,7 +125,7 @@ impl Network {
     pub fn child(&self, rewrite: &Rewrite, batch: Option<&Tensor>) -> Result<Self> {
         let inheritance = rewrite.inheritance.resolved(self, batch)?;
         let weights = inheritance.apply(&self.weights, self.dtype(), &self.device())?;
-        Self::new(rewrite.architecture.clone(), weights)
+        Self::of(rewrite.architecture.clone().into(), weights, self.dtype(), self.device())
     }
 
     /// This network with the running statistics of every batch norm replaced by those of `images`
@@ -135,10 +143,41 @@ impl Network {
             weights.insert(ParamKey::new(layer, Role::Mean), batch.mean);
             weights.insert(ParamKey::new(layer, Role::Variance), unbiased);
         }
-        Self::new(self.architecture.clone(), weights)
+        self.with_weights(weights)
+    }
+
+    /// The same architecture with other weights of the same number format and device.
+    pub(crate) fn with_weights(&self, weights: Weights) -> Result<Self> {
+        Self::of(self.architecture.clone(), weights, self.dtype(), self.device())
     }
 
     fn lookup(&self, key: ParamKey) -> candle_core::Result<&Tensor> {
         self.weights.get(key).map_err(|error| candle_core::Error::Msg(error.to_string()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::architecture::Draft;
+    use crate::catalog;
+    use crate::layer::{Layer, PoolKind, Shape, Window};
+
+    /// `drop_layer` can take the last parameter away, and `skip_add` can bring one back.
+    #[test]
+    fn a_network_without_parameters_has_a_number_format() {
+        let mut draft = Draft::new(Shape::map(2, 4, 4));
+        let smooth = Layer::Pool { kind: PoolKind::Average, window: Window::same(3) };
+        let smooth = draft.push(smooth, &[draft.input()]);
+        let pool = draft.push(Layer::GlobalAveragePool, &[smooth]);
+        let logits = draft.push(Layer::Flatten, &[pool]);
+        draft.set_output(logits);
+        let parent = Network::init(draft.build().unwrap(), 0, DType::F64, &Device::Cpu).unwrap();
+        assert!(parent.weights().is_empty());
+        let skip_add = catalog::named("skip_add").unwrap();
+        let site = &skip_add.sites(parent.architecture())[0];
+        let child = parent.child(&skip_add.rewrite(parent.architecture(), site, 0).unwrap(), None).unwrap();
+        assert_eq!((parent.dtype(), child.dtype()), (DType::F64, DType::F64));
+        child.logits(&Tensor::ones((1, 2, 4, 4), DType::F64, &Device::Cpu).unwrap()).unwrap();
     }
 }

@@ -6,7 +6,8 @@
 //! other than 0. They shrink towards few and plain layers.
 //!
 //! A careless deep random network often computes a constant, which any rewrite preserves. Those of [`any_network`]
-//! are alive, see [`is_alive`]; dead ones are drawn apart, by [`any_dead_network`].
+//! are alive, see [`is_alive`]; dead ones are drawn apart, by [`any_dead_network`]. [`any_edits`] draws what is done to
+//! them.
 //!
 //! ```
 //! use candle_core::DType;
@@ -21,8 +22,11 @@
 //! });
 //! ```
 
+mod edits;
 mod recipe;
 mod weights;
+
+pub use edits::{Edit, any_edits};
 
 use candle_core::{DType, Tensor};
 use proptest::prelude::*;

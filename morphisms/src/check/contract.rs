@@ -12,7 +12,7 @@ use crate::network::Network;
 use crate::{Error, Result};
 
 /// The largest relative drift of an exact child in f64.
-const DRIFT: f64 = 1e-10;
+pub(crate) const DRIFT: f64 = 1e-10;
 /// Images a comparison takes; enough that the rounding of the parent, a maximum over them, says something.
 const IMAGES: usize = 32;
 
@@ -122,9 +122,9 @@ pub fn contract(
     Ok(())
 }
 
-type Check = std::result::Result<(), Violation>;
+pub(crate) type Check = std::result::Result<(), Violation>;
 
-fn ensure(holds: bool, violation: Violation) -> Check {
+pub(crate) fn ensure(holds: bool, violation: Violation) -> Check {
     if holds { Ok(()) } else { Err(violation) }
 }
 
@@ -172,33 +172,11 @@ impl<'a> Case<'a> {
         let bytes = child.weights().to_safetensors()?;
         let twin = self.parent.child(&again, Some(&self.images))?.weights().to_safetensors()?;
         ensure(rewrite.architecture == again.architecture && bytes == twin, Violation::SeedVaries)?;
-        self.check_interface(&child)?;
-        self.check_shared(&rewrite.inheritance, &child)?;
+        same_interface(self.parent, &child)?;
+        shared(self.parent, &rewrite.inheritance, &child)?;
         self.check_promise(&child)?;
         self.check_replay(&rewrite, &child, &bytes, seed)?;
         ensure(self.parent.weights().to_safetensors()? == self.bytes, Violation::ParentChanged)
-    }
-
-    fn check_interface(&self, child: &Network) -> Check {
-        let face = |network: &Network| (network.architecture().input(), network.architecture().classes());
-        let text = |(input, classes): (crate::Shape, usize)| format!("{input} for {classes} classes");
-        let (expected, found) = (text(face(self.parent)), text(face(child)));
-        ensure(face(self.parent) == face(child), Violation::Interface { expected, found })
-    }
-
-    /// Sharing is judged by the numbers, not by what the inheritance says: a gather of everything is a copy too.
-    fn check_shared(&self, inheritance: &Inheritance, child: &Network) -> Check {
-        for (key, tensor) in child.weights().iter() {
-            if let Some(Source::Parent(origin)) = inheritance.sources.get(&key) {
-                let kept = self.parent.weights().get(*origin)?;
-                ensure(shares_storage(kept, tensor), Violation::Copied(key))?;
-            } else if let Ok(before) = self.parent.weights().get(key) {
-                let equal = before.dims() == tensor.dims() && bits(before)? == bits(tensor)?;
-                // Zeros in proportion are zeros still.
-                ensure(!equal || largest(tensor)? == 0.0, Violation::Copied(key))?;
-            }
-        }
-        Ok(())
     }
 
     fn check_promise(&self, child: &Network) -> Check {
@@ -213,11 +191,7 @@ impl<'a> Case<'a> {
             }
             Promise::Approximate => {
                 drift(self.parent, child, &self.images)?;
-                let (parent, child) = (cost(self.parent.architecture()), cost(child.architecture()));
-                let [parameters, macs, connections] = std::array::from_fn(|i| child[i].cmp(&parent[i]));
-                let no_more = parameters.is_le() && macs.is_le();
-                let less = parameters.is_lt() || macs.is_lt() || connections.is_lt();
-                ensure(no_more && less, Violation::Cost { parent, child })
+                costs_less(self.parent.architecture(), child.architecture())
             }
         }
     }
@@ -242,6 +216,39 @@ impl<'a> Case<'a> {
     }
 }
 
+/// Whether a child takes the images and yields the classes of its parent.
+pub(crate) fn same_interface(parent: &Network, child: &Network) -> Check {
+    let face = |network: &Network| (network.architecture().input(), network.architecture().classes());
+    let text = |(input, classes): (crate::Shape, usize)| format!("{input} for {classes} classes");
+    let (expected, found) = (text(face(parent)), text(face(child)));
+    ensure(face(parent) == face(child), Violation::Interface { expected, found })
+}
+
+/// Whether a child shares what it keeps. That is judged by the numbers, not by what the inheritance says: a gather of
+/// everything is a copy too.
+pub(crate) fn shared(parent: &Network, inheritance: &Inheritance, child: &Network) -> Check {
+    for (key, tensor) in child.weights().iter() {
+        if let Some(Source::Parent(origin)) = inheritance.sources.get(&key) {
+            let kept = parent.weights().get(*origin)?;
+            ensure(shares_storage(kept, tensor), Violation::Copied(key))?;
+        } else if let Ok(before) = parent.weights().get(key) {
+            let equal = before.dims() == tensor.dims() && bits(before)? == bits(tensor)?;
+            // Zeros in proportion are zeros still.
+            ensure(!equal || largest(tensor)? == 0.0, Violation::Copied(key))?;
+        }
+    }
+    Ok(())
+}
+
+/// Whether an approximate child costs no more in anything, and less in something.
+pub(crate) fn costs_less(parent: &Architecture, child: &Architecture) -> Check {
+    let (parent, child) = (cost(parent), cost(child));
+    let [parameters, macs, connections] = std::array::from_fn(|i| child[i].cmp(&parent[i]));
+    let no_more = parameters.is_le() && macs.is_le();
+    let less = parameters.is_lt() || macs.is_lt() || connections.is_lt();
+    ensure(no_more && less, Violation::Cost { parent, child })
+}
+
 /// Parameters, multiply-adds, and connections between layers: what is left to save where a sum loses a term.
 fn cost(architecture: &Architecture) -> [u64; 3] {
     let connections = architecture.nodes().map(|node| node.inputs.len() as u64).sum();
@@ -249,7 +256,7 @@ fn cost(architecture: &Architecture) -> [u64; 3] {
 }
 
 /// The numbers, bit for bit: f64 holds every f32.
-fn bits(tensor: &Tensor) -> Result<Vec<u64>> {
+pub(crate) fn bits(tensor: &Tensor) -> Result<Vec<u64>> {
     let values: Vec<f64> = tensor.to_dtype(DType::F64)?.flatten_all()?.to_vec1()?;
     Ok(values.into_iter().map(f64::to_bits).collect())
 }

@@ -3,7 +3,7 @@
 use candle_core::{DType, Tensor};
 use morphisms::check::images;
 use morphisms::strategies::Limits;
-use morphisms::{Architecture, Mode, Morphism, Network, ParamKey, Promise, Rewrite, Role, Site, catalog};
+use morphisms::{Architecture, Morphism, Network, Promise, Rewrite, Site, catalog};
 use proptest::prelude::*;
 use proptest::test_runner::{RngSeed, TestCaseError};
 
@@ -67,37 +67,4 @@ pub fn child(
 /// A failed test, with its place.
 pub fn at(morphism: &dyn Morphism, site: &Site, problem: impl std::fmt::Display) -> TestCaseError {
     TestCaseError::fail(format!("{} at {site}: {problem}", morphism.name()))
-}
-
-/// An edit to be: numbers that pick a morphism, one of its sites and a seed.
-#[derive(Debug, Clone, Copy)]
-pub struct Edit([u16; 3]);
-
-impl Edit {
-    pub fn pick_morphism<'m, T>(&self, morphisms: &'m [T]) -> &'m T {
-        &morphisms[usize::from(self.0[0]) % morphisms.len()]
-    }
-
-    pub fn pick_site<'s>(&self, sites: &'s [Site]) -> &'s Site {
-        &sites[usize::from(self.0[1]) % sites.len()]
-    }
-
-    pub fn seed(&self) -> u64 {
-        u64::from(self.0[2])
-    }
-}
-
-/// Ten edits.
-pub fn any_chain() -> impl Strategy<Value = Vec<Edit>> {
-    proptest::collection::vec(any::<[u16; 3]>().prop_map(Edit), 10)
-}
-
-/// The network with the statistics of a batch as its running ones, so that both modes agree on that batch.
-pub fn calibrated(network: &Network, images: &Tensor) -> Network {
-    let mut weights = network.weights().clone();
-    for (layer, statistics) in network.forward(images, Mode::TRAIN).unwrap().statistics {
-        weights.insert(ParamKey::new(layer, Role::Mean), statistics.mean);
-        weights.insert(ParamKey::new(layer, Role::Variance), statistics.variance);
-    }
-    Network::new(network.architecture().clone(), weights).unwrap()
 }

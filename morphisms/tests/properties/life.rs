@@ -3,13 +3,13 @@
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use candle_core::{DType, Device, Tensor};
-use morphisms::check::{Starved, images, is_fully_alive, liveness};
+use morphisms::check::{Starved, calibrated, images, is_fully_alive, liveness};
 use morphisms::strategies::any_network;
 use morphisms::{Conv, Layer, Morphism, Network, Node, ParamKey, Promise, Role, Site};
 use proptest::prelude::*;
 use proptest::test_runner::TestCaseError;
 
-use crate::common::{SMALL, at, calibrated, cases, child, promising};
+use crate::common::{SMALL, at, cases, child, promising};
 
 /// One class after another, each softened: 0.9 for it, the rest for the next.
 fn targets(network: &Network, batch: usize) -> Tensor {
@@ -74,7 +74,7 @@ fn every_new_active_unit_receives_a_gradient_by_the_second_step() {
     let (drawn, checked) = (AtomicUsize::new(0), AtomicUsize::new(0));
     proptest!(cases(120), |(parent in any_network(SMALL, DType::F64), seed in 0..1000u64)| {
         let images = images(parent.architecture().input(), 12, seed, DType::F64).unwrap();
-        let (parent, targets) = (calibrated(&open(&parent), &images), targets(&parent, 12));
+        let (parent, targets) = (calibrated(&open(&parent), &images).unwrap(), targets(&parent, 12));
         drawn.fetch_add(1, Relaxed);
         if !has_shifted_relus(&parent) || !is_fully_alive(&parent, &images, &targets).unwrap() {
             return Ok(());

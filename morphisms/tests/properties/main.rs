@@ -9,6 +9,7 @@ mod contract;
 mod cost;
 mod coverage;
 mod exact;
+mod fuzz;
 mod hostile;
 mod identity;
 mod life;

@@ -1,12 +1,12 @@
 //! Exact morphisms keep the function in training mode too, where batch norms use the statistics of the batch.
 
 use candle_core::{DType, Tensor};
-use morphisms::check::images;
+use morphisms::check::{calibrated, images};
 use morphisms::strategies::any_network;
 use morphisms::{Mode, Network, Promise, Rewrite, Source};
 use proptest::prelude::*;
 
-use crate::common::{SMALL, at, calibrated, cases, child, distance, largest, promising, rewritten};
+use crate::common::{SMALL, at, cases, child, distance, largest, promising, rewritten};
 
 /// Relative to the largest output. Looser than in evaluation mode: a batch norm magnifies the rounding of a channel
 /// that hardly varies over the batch by up to `1 / sqrt(eps)`, 300, and several may follow each other.
@@ -43,7 +43,7 @@ proptest! {
     #[test]
     fn a_new_batch_norm_is_calibrated(parent in any_network(SMALL, DType::F64), seed in 0..1000u64) {
         let images = images(parent.architecture().input(), 8, seed, DType::F64).unwrap();
-        let parent = calibrated(&parent, &images);
+        let parent = calibrated(&parent, &images).unwrap();
         let expected = parent.logits(&images).unwrap();
         for morphism in promising(Promise::Exact) {
             for site in morphism.sites(parent.architecture()) {

@@ -1,0 +1,115 @@
+//! What a network computes, for its exact descendants to be held to.
+
+use candle_convnet::ConvAlgorithm;
+use candle_core::{DType, Tensor};
+
+use crate::Result;
+use crate::check::contract::DRIFT;
+use crate::check::{is_alive, largest, rounding};
+use crate::forward::Mode;
+use crate::network::Network;
+
+/// The largest drift in training mode, relative to the largest logit. Looser than in evaluation mode: a batch norm
+/// magnifies the rounding of a channel that hardly varies over the batch by up to `1 / sqrt(eps)`.
+const TRAINING: f64 = 1e-8;
+/// The largest drift of a dead network in f64, whose logits may all be zero.
+const DEAD: f64 = 1e-9;
+
+/// A way to compute logits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Way {
+    Evaluation(ConvAlgorithm),
+    Training,
+}
+
+impl Way {
+    /// The ways in which networks of a number format are compared.
+    pub(super) fn all(dtype: DType, train_mode: bool) -> Vec<Self> {
+        let algorithms = match dtype {
+            // Left to itself, a wider child may go another way than its parent, and round otherwise.
+            DType::F32 => vec![ConvAlgorithm::Direct, ConvAlgorithm::Winograd],
+            _ => vec![ConvAlgorithm::Auto],
+        };
+        let mut ways: Vec<Self> = algorithms.into_iter().map(Self::Evaluation).collect();
+        ways.extend((train_mode && dtype == DType::F64).then_some(Self::Training));
+        ways
+    }
+
+    /// Logits `[batch, classes]` in f64.
+    pub(super) fn logits(self, network: &Network, images: &Tensor) -> Result<Tensor> {
+        let logits = match self {
+            Self::Evaluation(algorithm) => network.logits_by(images, algorithm)?,
+            Self::Training => network.forward(images, Mode::TRAIN)?.logits,
+        };
+        Ok(logits.to_dtype(DType::F64)?)
+    }
+}
+
+/// The logits of a network and what those of an exact child may differ by, for each way.
+#[derive(Debug, Clone)]
+pub(super) struct Yardstick(Vec<Mark>);
+
+#[derive(Debug, Clone)]
+struct Mark {
+    way: Way,
+    expected: Tensor,
+    scale: f64,
+    allowed: f64,
+}
+
+/// How far a child is from a yardstick, in one way.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Distance {
+    pub(super) way: Way,
+    pub(super) found: f64,
+    pub(super) allowed: f64,
+    /// The largest absolute logit of the yardstick.
+    scale: f64,
+}
+
+impl Yardstick {
+    /// `logits` are those of the network, by `ways`.
+    pub(super) fn of(network: &Network, images: &Tensor, ways: &[Way], logits: &[Tensor]) -> Result<Self> {
+        let precise = match network.dtype() {
+            DType::F32 => Some(network.to_dtype(DType::F64)?.logits(&images.to_dtype(DType::F64)?)?),
+            _ => None,
+        };
+        let mark = |(&way, logits): (&Way, &Tensor)| {
+            let expected = precise.as_ref().unwrap_or(logits).clone();
+            let scale = largest(&expected)?;
+            let allowed = match (way, network.dtype()) {
+                (Way::Evaluation(algorithm), DType::F32) => rounding(network, images, algorithm)?,
+                (Way::Evaluation(_), _) if !is_alive(&expected)? => (DRIFT * scale).max(DEAD),
+                (Way::Evaluation(_), _) => DRIFT * scale,
+                (Way::Training, _) => (TRAINING * scale).max(DEAD),
+            };
+            Ok(Mark { way, expected, scale, allowed })
+        };
+        Ok(Self(ways.iter().zip(logits).map(mark).collect::<Result<_>>()?))
+    }
+
+    /// How far the logits of a child are, by the ways of this yardstick.
+    pub(super) fn distances(&self, logits: &[Tensor]) -> Result<Vec<Distance>> {
+        let distance = |(mark, logits): (&Mark, &Tensor)| {
+            let found = largest(&(logits - &mark.expected)?)?;
+            Ok(Distance { way: mark.way, found, allowed: mark.allowed, scale: mark.scale })
+        };
+        self.0.iter().zip(logits).map(distance).collect()
+    }
+}
+
+impl Distance {
+    pub(super) fn is_allowed(&self) -> bool {
+        self.found <= self.allowed
+    }
+
+    /// Relative to the yardstick's largest logit, where there is one that is not 0.
+    pub(super) fn relative(&self) -> f64 {
+        if self.scale > 0.0 { self.found / self.scale } else { self.found }
+    }
+
+    /// The part of what is allowed.
+    pub(super) fn share(&self) -> f64 {
+        if self.found == 0.0 { 0.0 } else { self.found / self.allowed }
+    }
+}
