@@ -7,10 +7,12 @@
 //! Several threads may use one device, each with a cuDNN handle and a workspace of its own: give all of them
 //! clones of what [`device`] returns.
 
+mod activation;
 mod columns;
 mod conv;
 mod cudnn;
 mod elementwise;
+mod group;
 mod launch;
 mod loss;
 mod memory;
@@ -21,13 +23,17 @@ mod sgd;
 mod sums;
 mod timing;
 
+pub(crate) use activation::{
+    activation, activation_gradient, dropout, multiply, prelu_gradient, prelu_slope_terms,
+};
 pub(crate) use conv::{conv_forward, conv_input_gradient, conv_weight_gradient};
 pub(crate) use elementwise::{mix, relu, relu_gradient};
+pub(crate) use group::{group_norm, group_norm_gradient};
 pub(crate) use loss::{cross_entropy, cross_entropy_gradient};
 pub(crate) use norm::{Channels, norm_eval, norm_gradient, norm_train};
 pub(crate) use pool::{PoolKind, Windows, pool, pool_gradient};
 pub(crate) use sgd::sgd_step;
-pub(crate) use sums::{channel_sums, dot};
+pub(crate) use sums::{channel_sums, dot, plane_dots};
 
 pub use memory::{MemoryUse, is_out_of_memory, limit_memory, memory_use, reset_peak_memory, trim_memory};
 pub use timing::time;

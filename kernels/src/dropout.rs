@@ -126,8 +126,10 @@ impl<T: Float> Kernel for Masked<'_, T> {
     fn run<I: Isa>(self) {
         let Self { x, y, start, mask } = self;
         let factor = T::of(mask.factor);
-        for ((position, y), &x) in (start..).zip(y).zip(x) {
-            *y = x * if mask.drops(position) { T::ZERO } else { factor };
+        for (i, (y, &x)) in y.iter_mut().zip(x).enumerate() {
+            // Both products, so that no branch has to be guessed.
+            let (dropped, kept) = (x * T::ZERO, x * factor);
+            *y = if mask.drops(start + i as u64) { dropped } else { kept };
         }
     }
 }

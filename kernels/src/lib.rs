@@ -10,6 +10,8 @@
 //!   Arguments need not be contiguous.
 //! - A bad argument is an error that names the operation, what it expects and what it found.
 //! - NaN goes in, NaN comes out, as in PyTorch; [`ConvAlgorithm::Winograd`] has some more of them.
+//! - Besides convolution, pooling and batch norm there are [`group_norm`], the usual [`activation`]s and
+//!   [`prelu`], [`multiply`] for the gates of squeeze-and-excitation, and [`dropout`] by seed.
 //! - Every function takes tensors, whose gradients candle's back-propagation finds, or values on a [`Tape`],
 //!   whose own wastes neither time nor memory. [`Parameter`] holds a trained tensor and steps in place.
 //! - Work is spread over the current rayon pool. Results have the same bits for any number of threads;

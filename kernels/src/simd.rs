@@ -360,8 +360,9 @@ impl<T: Float> Lanes<T> {
 mod tests {
     use super::InstructionSet;
     use crate::{
-        Conv2dConfig, ConvAlgorithm, Epilogue, Pool2dConfig, avg_pool2d, batch_norm_train, conv2d,
-        global_avg_pool2d, linear, max_pool2d,
+        Activation, Conv2dConfig, ConvAlgorithm, Epilogue, Pool2dConfig, activation, avg_pool2d,
+        batch_norm_train, conv2d, dropout, global_avg_pool2d, group_norm, linear, max_pool2d, multiply,
+        prelu,
     };
     use candle_core::{Device, Result, Tensor, Var};
     use std::cell::Cell;
@@ -399,6 +400,9 @@ mod tests {
         let x = batch_norm_train(&x, &v[2], &v[3], 1e-5, Epilogue::Relu)?.output;
         let x = max_pool2d(&avg_pool2d(&x, &window)?, &halve)?;
         let x = batch_norm_train(&x, &v[2], &v[3], 1e-5, Epilogue::None)?.output;
+        let gate = activation(&global_avg_pool2d(&x)?, Activation::Sigmoid)?;
+        let x = group_norm(&prelu(&multiply(&x, &gate)?, &v[3])?, &v[2], &v[3], 1, 1e-5)?;
+        let x = dropout(&activation(&activation(&x, Activation::Gelu)?, Activation::Tanh)?, 0.1, 2)?;
         let y = linear(&global_avg_pool2d(&x)?.flatten_from(1)?, &v[4], None)?;
         let gradients = y.sqr()?.sum_all()?.backward()?;
         let gradients = v.iter().map(|v| gradients.get(v).expect("a gradient of every variable").clone());

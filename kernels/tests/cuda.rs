@@ -9,7 +9,7 @@ mod common;
 
 use candle_convnet::*;
 use candle_core::{DType, Device, Result, Tensor};
-use common::{Numbers, distance, gradients};
+use common::{ACTIVATIONS, Numbers, distance, gradients};
 
 /// What a sum of a few thousand rounded products may be off, relative to the largest value.
 const LIMITS: [(DType, f64); 2] = [(DType::F64, 1e-12), (DType::F32, 2e-5)];
@@ -253,6 +253,60 @@ fn the_rest_agrees_with_the_cpu() -> Result<()> {
     Ok(())
 }
 
+/// Groups of fewer and of more values than a block has threads.
+#[test]
+fn group_norm_agrees_with_the_cpu() -> Result<()> {
+    let Some(device) = cuda() else { return Ok(()) };
+    print_header();
+    let mut random = Numbers(10);
+    let mut row = Row::new("group_norm");
+    for case in 0..40 {
+        // Of a group of one value all gradients of x are rounding.
+        let (groups, members) = (between(&mut random, 1, 8), between(&mut random, 2, 8));
+        let (batch, channels) = (between(&mut random, 1, 6), groups * members);
+        let shape = match case % 3 {
+            0 => vec![batch, channels],
+            1 => vec![batch, channels, 32, 31],
+            _ => vec![batch, channels, between(&mut random, 1, 12), between(&mut random, 1, 12)],
+        };
+        let x = (random.tensor(&shape) + 0.5)?;
+        let arguments = [x, random.tensor(&[channels]), random.tensor(&[channels])];
+        row.check(&device, &arguments, &(&shape, groups), |a| group_norm(&a[0], &a[1], &a[2], groups, 1e-2))?;
+    }
+    row.print();
+    Ok(())
+}
+
+#[test]
+fn activations_and_gates_agree_with_the_cpu() -> Result<()> {
+    let Some(device) = cuda() else { return Ok(()) };
+    print_header();
+    let mut random = Numbers(11);
+    let (mut functions, mut slopes) = (Row::new("activation"), Row::new("prelu"));
+    let (mut products, mut gates) = (Row::new("multiply"), Row::new("multiply, by channel"));
+    let mut dropped = Row::new("dropout");
+    for _ in 0..20 {
+        let (batch, channels) = pair(&mut random, 1, 12);
+        let (h, w) = pair(&mut random, 1, 30);
+        let shape = [batch, channels, h, w];
+        let x = random.distinct(&shape);
+        for function in ACTIVATIONS {
+            let x = (&x * 8.0)?;
+            functions.check(&device, &[x], &(shape, function), |a| activation(&a[0], function))?;
+        }
+        let arguments = [x.clone(), random.tensor(&[channels])];
+        slopes.check(&device, &arguments, &shape, |a| prelu(&a[0], &a[1]))?;
+        let arguments = [x.clone(), random.tensor(&shape)];
+        products.check(&device, &arguments, &shape, |a| multiply(&a[0], &a[1]))?;
+        let arguments = [x.clone(), random.tensor(&[batch, channels, 1, 1])];
+        gates.check(&device, &arguments, &shape, |a| multiply(&a[0], &a[1]))?;
+        let seed = random.integer();
+        dropped.check(&device, &[x], &(shape, seed), |a| dropout(&a[0], 0.3, seed))?;
+    }
+    [functions, slopes, products, gates, dropped].iter().for_each(Row::print);
+    Ok(())
+}
+
 #[test]
 fn sgd_agrees_with_the_cpu() -> Result<()> {
     let Some(device) = cuda() else { return Ok(()) };
@@ -284,11 +338,18 @@ fn nan_goes_in_and_comes_out() -> Result<()> {
     let x = Tensor::from_vec(values, (2, 2, 4, 4), &device)?;
     let nans = |t: Tensor| common::numbers(&t).iter().filter(|v| v.is_nan()).count();
     assert_eq!(nans(relu(&x)?), 1);
+    for function in ACTIVATIONS {
+        assert_eq!(nans(activation(&x, function)?), 1, "{function:?}");
+    }
+    assert_eq!(nans(multiply(&x, &x)?), 1);
+    assert_eq!(nans(dropout(&x, 0.5, 1)?), 1);
     let window = Pool2dConfig { kernel: (2, 2), stride: (2, 2), padding: (0, 0) };
     assert_eq!(nans(max_pool2d(&x, &window)?), 1);
     assert_eq!(nans(max_pool2d(&x, &Pool2dConfig { stride: (1, 1), ..window })?), 4);
     let (gamma, beta) = (Tensor::ones(2, DType::F32, &device)?, Tensor::zeros(2, DType::F32, &device)?);
     assert_eq!(nans(batch_norm_train(&x, &gamma, &beta, 1e-5, Epilogue::Relu)?.output), 2 * 16);
+    assert_eq!(nans(group_norm(&x, &gamma, &beta, 2, 1e-5)?), 16);
+    assert_eq!(nans(prelu(&x, &gamma)?), 1);
     let weight = Tensor::ones((1, 2, 3, 3), DType::F32, &device)?;
     let same = Conv2dConfig { padding: (1, 1), ..Default::default() };
     assert_eq!(nans(conv2d(&x, &weight, None, &same)?), 9);

@@ -87,9 +87,13 @@ impl<T: Float> Forward<'_, T> {
         self.y.iter_mut().zip(self.x).for_each(|(y, &x)| *y = f(x));
     }
 
+    /// A loop of its own: a closure for [`Self::each`] is too long for the compiler to inline unasked, and
+    /// would be compiled plainly.
     #[inline(always)]
     fn smooth(self, f: impl Fn(f64) -> f64) {
-        self.each(|x| T::of(f(x.widen())));
+        for (y, &x) in self.y.iter_mut().zip(self.x) {
+            *y = T::of(f(x.widen()));
+        }
     }
 }
 
@@ -130,7 +134,9 @@ impl<T: Float> Backward<'_, T> {
 
     #[inline(always)]
     fn smooth(self, slope: impl Fn(f64) -> f64) {
-        self.each(|x, dy| T::of(slope(x.widen()) * dy.widen()));
+        for ((dx, &x), &dy) in self.dx.iter_mut().zip(self.x).zip(self.dy) {
+            *dx = T::of(slope(x.widen()) * dy.widen());
+        }
     }
 }
 

@@ -70,6 +70,20 @@ struct Taps {
     }
 };
 
+// The functions of `Activation`, by the numbers of `function_number`.
+enum { RELU, RELU6, LEAKY_RELU, SIGMOID, TANH, SILU, GELU, HARD_SIGMOID, HARD_SWISH };
+
+__device__ unsigned long long mix_bits(unsigned long long z) {
+    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9ull;
+    z = (z ^ (z >> 27)) * 0x94d049bb133111ebull;
+    return z ^ (z >> 31);
+}
+
+// Whether dropout drops a position: the hash of dropout.rs.
+__device__ bool drops(unsigned long long key, unsigned long long threshold, unsigned long long position) {
+    return mix_bits(key + (position + 1) * 0x9e3779b97f4a7c15ull) >> 11 < threshold;
+}
+
 __device__ Index thread_index() { return (Index)blockIdx.x * blockDim.x + threadIdx.x; }
 
 __device__ double warp_sum(double value) {

@@ -12,6 +12,86 @@ KERNEL(relu_gradient)(const REAL *y, const REAL *dy, REAL *dx, Index n) {
     if (i < n) dx[i] = y[i] <= 0 ? (REAL)0 : dy[i];
 }
 
+__device__ REAL sigmoid(REAL x) {
+    const REAL e = exp(-fabs(x));
+    return (x < 0 ? e : (REAL)1) / ((REAL)1 + e);
+}
+
+__device__ REAL sigmoid_slope(REAL x) {
+    const REAL e = exp(-fabs(x));
+    return e / (((REAL)1 + e) * ((REAL)1 + e));
+}
+
+__device__ REAL normal(REAL x) { return (REAL)0.5 * erfc(-x * (REAL)0.7071067811865475244); }
+
+__device__ REAL relu6(REAL x) { return x <= 0 ? (REAL)0 : x >= 6 ? (REAL)6 : x; }
+
+__device__ REAL activate(REAL x, int function, REAL slope) {
+    switch (function) {
+    case RELU: return x <= 0 ? (REAL)0 : x;
+    case RELU6: return relu6(x);
+    case LEAKY_RELU: return x > 0 ? x : slope * x;
+    case SIGMOID: return sigmoid(x);
+    case TANH: return tanh(x);
+    case SILU: return x * sigmoid(x);
+    case GELU: return x * normal(x);
+    case HARD_SIGMOID: return relu6(x + 3) / 6;
+    default: return x * relu6(x + 3) / 6; // HARD_SWISH
+    }
+}
+
+__device__ REAL activation_slope(REAL x, REAL dy, int function, REAL slope) {
+    switch (function) {
+    case RELU: return x <= 0 ? (REAL)0 : dy;
+    case RELU6: return x <= 0 || x >= 6 ? (REAL)0 : dy;
+    case LEAKY_RELU: return x > 0 ? dy : slope * dy;
+    case SIGMOID: return dy * sigmoid_slope(x);
+    case TANH: return dy * 4 * sigmoid_slope(2 * x);
+    case SILU: return dy * fma(x, sigmoid_slope(x), sigmoid(x));
+    case GELU: {
+        const REAL density = (REAL)0.3989422804014326779 * exp((REAL)-0.5 * x * x);
+        return dy * fma(x, density, normal(x));
+    }
+    case HARD_SIGMOID: return x > -3 && x < 3 ? dy / 6 : (REAL)0;
+    default: return x <= -3 ? (REAL)0 : x >= 3 ? dy : dy * (x / 3 + (REAL)0.5); // HARD_SWISH
+    }
+}
+
+KERNEL(activation)(const REAL *x, REAL *y, int function, double slope, Index n) {
+    const Index i = thread_index();
+    if (i < n) y[i] = activate(x[i], function, slope);
+}
+
+KERNEL(activation_gradient)(const REAL *x, const REAL *dy, REAL *dx, int function, double slope, Index n) {
+    const Index i = thread_index();
+    if (i < n) dx[i] = activation_slope(x[i], dy[i], function, slope);
+}
+
+// x, dy and dx [batch, channels, pixels], slope [channels]; with x for dy it is the function itself.
+KERNEL(prelu_gradient)(const REAL *x, const REAL *slope, const REAL *dy, REAL *dx, Index pixels, Index channels,
+                       Index n) {
+    const Index i = thread_index();
+    if (i < n) dx[i] = x[i] > 0 ? dy[i] : slope[i / pixels % channels] * dy[i];
+}
+
+// What each value adds to the gradient of its channel's slope.
+KERNEL(prelu_slope_terms)(const REAL *x, const REAL *dy, REAL *terms, Index n) {
+    const Index i = thread_index();
+    if (i < n) terms[i] = x[i] > 0 ? (REAL)0 : x[i] * dy[i];
+}
+
+// gate [n / plane]
+KERNEL(multiply)(const REAL *x, const REAL *gate, REAL *y, Index plane, Index n) {
+    const Index i = thread_index();
+    if (i < n) y[i] = x[i] * gate[i / plane];
+}
+
+KERNEL(dropout)(const REAL *x, REAL *y, unsigned long long key, unsigned long long threshold, double factor,
+                Index n) {
+    const Index i = thread_index();
+    if (i < n) y[i] = x[i] * (drops(key, threshold, i) ? (REAL)0 : (REAL)factor);
+}
+
 KERNEL(mix)(const REAL *a, const REAL *b, const REAL *lambda, REAL *y, Index n) {
     const Index i = thread_index();
     if (i < n) y[i] = ((REAL)1 - *lambda) * a[i] + *lambda * b[i];
@@ -60,6 +140,15 @@ KERNEL(finish_sums)(const double *partials, REAL *sums, int shares) {
     double total[1];
     channel_totals(partials, shares, total);
     if (threadIdx.x == 0) sums[blockIdx.x] = total[0];
+}
+
+// a and b [gridDim.x, plane] -> dots [gridDim.x], a block for each
+KERNEL(plane_dots)(const REAL *a, const REAL *b, REAL *dots, Index plane) {
+    const Index start = blockIdx.x * plane;
+    double sums[1] = {0.0};
+    for (Index i = threadIdx.x; i < plane; i += blockDim.x) sums[0] += (double)a[start + i] * b[start + i];
+    block_sums(sums);
+    if (threadIdx.x == 0) dots[blockIdx.x] = sums[0];
 }
 
 // x [batch, n] -> sums [n]
@@ -169,6 +258,75 @@ KERNEL(norm_gradient)(const REAL *x, const REAL *dy, const double *saved, const 
         parameters[blockIdx.x] = totals[1];
         parameters[walk.channels + blockIdx.x] = totals[0];
     }
+}
+
+// ---- Group normalisation: a block for each group of each sample, of `members` channels of `pixels` values
+
+// Mean and 1 / standard deviation of a block's group, in every thread; as in moment_partials.
+__device__ void group_moments(const REAL *x, Index size, double eps, double &mean, double &inverse) {
+    const double origin = x[0];
+    double sums[2] = {0.0, 0.0};
+    for (Index i = threadIdx.x; i < size; i += blockDim.x) {
+        const double distance = (double)x[i] - origin;
+        sums[0] += distance;
+        sums[1] += distance * distance;
+    }
+    block_sums(sums);
+    const double distance = sums[0] / size;
+    double variance = sums[1] / size - distance * distance;
+    if (variance < 0.0) variance = 0.0;
+    mean = origin + distance;
+    inverse = 1.0 / sqrt(variance + eps);
+}
+
+KERNEL(group_norm)(const REAL *x, const REAL *gamma, const REAL *beta, REAL *y, double eps, int groups,
+                   Index members, Index pixels) {
+    const Index size = members * pixels, start = blockIdx.x * size;
+    const Index first = blockIdx.x % groups * members;
+    double mean, inverse;
+    group_moments(x + start, size, eps, mean, inverse);
+    for (Index i = threadIdx.x; i < size; i += blockDim.x) {
+        const Index channel = first + i / pixels;
+        y[start + i] = fma(x[start + i] - (REAL)mean, (REAL)(gamma[channel] * inverse), beta[channel]);
+    }
+}
+
+// shares is [batch, channels, 2]: each sample's part of dgamma and dbeta.
+KERNEL(group_norm_gradient)(const REAL *x, const REAL *gamma, const REAL *dy, REAL *dx, double *shares,
+                            double eps, int groups, Index members, Index pixels) {
+    const Index size = members * pixels, start = blockIdx.x * size;
+    const Index first = blockIdx.x % groups * members;
+    double mean, inverse, totals[2] = {0.0, 0.0};
+    group_moments(x + start, size, eps, mean, inverse);
+    for (Index member = 0; member < members; member++) {
+        const REAL *plane = x + start + member * pixels, *gradient = dy + start + member * pixels;
+        double sums[2] = {0.0, 0.0};
+        for (Index i = threadIdx.x; i < pixels; i += blockDim.x) {
+            sums[0] += gradient[i] * ((double)plane[i] - mean);
+            sums[1] += gradient[i];
+        }
+        block_sums(sums);
+        sums[0] *= inverse;
+        for (int k = 0; k < 2; k++) {
+            totals[k] += gamma[first + member] * sums[k];
+            if (threadIdx.x == 0) shares[(blockIdx.x * members + member) * 2 + k] = sums[k];
+        }
+    }
+    const REAL mean_gradient = totals[1] / size, slope = totals[0] / size * inverse;
+    for (Index i = threadIdx.x; i < size; i += blockDim.x) {
+        const REAL gradient = gamma[first + i / pixels] * dy[start + i];
+        dx[start + i] = (REAL)inverse * (gradient - mean_gradient - (x[start + i] - (REAL)mean) * slope);
+    }
+}
+
+// shares [batch, channels, 2] -> parameters [2, channels]: dgamma, dbeta
+KERNEL(group_norm_parameters)(const double *shares, REAL *parameters, int batch, Index channels) {
+    const Index channel = thread_index();
+    if (channel >= channels) return;
+    double sums[2] = {0.0, 0.0};
+    for (int sample = 0; sample < batch; sample++)
+        for (int k = 0; k < 2; k++) sums[k] += shares[(sample * channels + channel) * 2 + k];
+    for (int k = 0; k < 2; k++) parameters[k * channels + channel] = sums[k];
 }
 
 // ---- Pooling: 2^log_lanes threads, at most a warp, for each window

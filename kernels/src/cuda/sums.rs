@@ -1,6 +1,6 @@
 //! Sums, in double and in an order that depends on the sizes only.
 
-use super::launch::{Real, THREADS, Walk, grid, kernel, room, storage, values};
+use super::launch::{Real, THREADS, Walk, grid, int, kernel, room, storage, values};
 use crate::op::Argument;
 use crate::tensor::with_float;
 use candle_core::Result;
@@ -29,6 +29,27 @@ pub(crate) fn dot(
         // SAFETY: the kernel's arguments, a and b of n elements, partials of one for each block.
         unsafe { launch.launch(grid(shares as u32, 1, THREADS)) }.w()?;
         Ok(storage(finish::<T>(device, &partials, 1, shares as i32)?, device))
+    })
+}
+
+/// (a, b), both `[batch, channels, height, width]` -> `[batch * channels]`, the sums of the products of each
+/// plane.
+pub(crate) fn plane_dots(
+    op: &str,
+    (a, la): Argument<CudaStorage>,
+    (b, lb): Argument<CudaStorage>,
+) -> Result<CudaStorage> {
+    let (device, planes) = (a.device(), la.dims()[0] * la.dims()[1]);
+    let (blocks, plane) = (int(op, planes)? as u32, (la.shape().elem_count() / planes) as i64);
+    with_float!(op, a.dtype(), T => {
+        let (a, b) = (values::<T>(op, (a, la))?, values::<T>(op, (b, lb))?);
+        let mut dots = room::<T>(device, planes)?;
+        let kernel = kernel::<T>(device, "plane_dots")?;
+        let mut launch = kernel.builder();
+        launch.arg(&a).arg(&b).arg(&mut dots).arg(&plane);
+        // SAFETY: the kernel's arguments, a and b of a plane for each block, dots of one element for each.
+        unsafe { launch.launch(grid(blocks, 1, THREADS)) }.w()?;
+        Ok(storage(dots, device))
     })
 }
 
