@@ -15,6 +15,9 @@ const TRAINING: f64 = 1e-8;
 /// The largest drift of a dead network in f64, whose logits may all be zero.
 const DEAD: f64 = 1e-9;
 
+/// Logits smaller than this are rounding themselves: those of a dead network behind weights that cancel.
+const ROUNDING: f64 = 1e-14;
+
 /// A way to compute logits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Way {
@@ -80,7 +83,7 @@ impl Yardstick {
             let allowed = match (way, network.dtype()) {
                 (Way::Evaluation(algorithm), DType::F32) => rounding(network, images, algorithm)?,
                 (Way::Evaluation(_), _) if !is_alive(&expected)? => (DRIFT * scale).max(DEAD),
-                (Way::Evaluation(_), _) => DRIFT * scale,
+                (Way::Evaluation(_), _) => (DRIFT * scale).max(ROUNDING),
                 (Way::Training, _) => (TRAINING * scale).max(DEAD),
             };
             Ok(Mark { way, expected, scale, allowed })

@@ -124,7 +124,7 @@ fn a_drift_that_shows_only_in_a_chain() {
             }
         },
     };
-    assert_small(&CREEP, 8, 2, "after 2 exact edits the logits differ by");
+    assert_small(&CREEP, 10, 2, "after 2 exact edits the logits differ by");
 }
 
 #[test]
@@ -185,7 +185,7 @@ fn nothing_is_found_in_the_catalogue_in_f64() {
     for morphism in catalog::all() {
         let tally = &summary.morphisms[morphism.name()];
         assert_eq!(tally.share.is_some(), morphism.promise() == Promise::Exact);
-        assert!(tally.share.is_none_or(|share| share.value <= 1.0) && tally.layers.len() > 1, "{tally:?}");
+        assert!(tally.share.is_none_or(|share| share.value <= 1.0) && !tally.layers.is_empty(), "{tally:?}");
         assert_eq!(tally.decades.none + tally.decades.counts.values().sum::<u64>(), tally.rewrites);
     }
 }
