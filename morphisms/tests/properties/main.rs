@@ -5,6 +5,7 @@
 //! `PROPTEST_RNG_SEED` draws others.
 
 mod common;
+mod composition;
 mod contract;
 mod cost;
 mod coverage;
