@@ -5,6 +5,7 @@ pub mod data;
 pub mod device;
 mod error;
 pub mod executor;
+pub mod fuzz;
 pub mod individual;
 pub mod machine;
 pub mod objective;

@@ -68,9 +68,19 @@ pub fn drift(parent: &Network, child: &Network, images: &Tensor) -> Result<Drift
 /// # Errors
 /// When the images do not have the network's input shape.
 pub fn rounding(parent: &Network, images: &Tensor, algorithm: ConvAlgorithm) -> Result<f64> {
+    rounding_in(NUDGES, parent, images, algorithm)
+}
+
+/// [`rounding`] in so many ways of rounding the weights.
+pub(crate) fn rounding_in(
+    nudges: u64,
+    parent: &Network,
+    images: &Tensor,
+    algorithm: ConvAlgorithm,
+) -> Result<f64> {
     let exact = parent.to_dtype(DType::F64)?.logits(&images.to_dtype(DType::F64)?)?;
     let mut own = 0.0f64;
-    for seed in 0..NUDGES {
+    for seed in 0..nudges {
         let logits = nudged(parent, seed)?.logits_by(images, algorithm)?.to_dtype(DType::F64)?;
         own = own.max(largest(&(logits - &exact)?)?);
     }

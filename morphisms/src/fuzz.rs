@@ -50,7 +50,7 @@ use proptest::strategy::ValueTree;
 
 use crate::catalog;
 use crate::morphism::{Morphism, Promise, Site};
-use crate::strategies::Limits;
+use crate::strategies::{Edit, Limits};
 use draw::Start;
 use walk::{Conditions, Walk, caught};
 
@@ -126,6 +126,18 @@ pub fn run(settings: &Settings, seed: u64, index: u64) -> Result<Record, Box<Fai
     attempt(settings, &start, index).map_err(|broken| Box::new(broken.failure(settings, &start, seed, index)))
 }
 
+/// [`run`] with these edits in the place of the case's own: for a fuzzer that mutates them.
+///
+/// # Errors
+/// The first broken promise.
+///
+/// # Panics
+/// As [`run`].
+pub fn run_edits(settings: &Settings, seed: u64, index: u64, edits: &[Edit]) -> Result<Record, Box<Failure>> {
+    let start = Start { edits: edits.to_vec(), ..draw::tree(settings, seed, index).current() };
+    attempt(settings, &start, index).map_err(|broken| Box::new(broken.failure(settings, &start, seed, index)))
+}
+
 /// A broken promise, with the edits up to and with the one that broke it.
 struct Broken {
     morphism: &'static dyn Morphism,
@@ -143,7 +155,7 @@ impl Broken {
             index,
             morphism: self.morphism.name().into(),
             site: self.site,
-            problem: self.problem.to_string(),
+            problem: self.problem.text(),
             case,
         }
     }

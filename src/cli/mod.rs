@@ -2,6 +2,7 @@
 
 mod deploy;
 mod finish;
+mod fuzz;
 mod search;
 mod show;
 
@@ -51,7 +52,18 @@ enum Command {
     Lineage(IndividualArgs),
     /// List the morphisms.
     Morphisms,
+    /// Look for broken promises of the morphisms, on random networks and chains of random edits.
+    #[command(long_about = FUZZ)]
+    Fuzz(FuzzArgs),
 }
+
+const FUZZ: &str = "Look for broken promises of the morphisms, on random networks and chains of random edits.
+
+After each edit: the child takes the parent's images and yields its classes; an exact morphism keeps the logits of the \
+parent and of the first network of its stretch of exact edits within the promised bounds; an approximate one costs \
+less; the parent is unchanged, and what the child keeps is shared with it. One network in sixteen computes a constant. \
+Each case follows from the seed and its index alone. The first failure ends the command: it is made as small as it can \
+be, drawn, and saved as a file for --replay.";
 
 #[derive(Debug, Args)]
 struct SearchArgs {
@@ -177,6 +189,44 @@ struct ExportArgs {
     dir: PathBuf,
 }
 
+#[derive(Debug, Args)]
+struct FuzzArgs {
+    /// Networks that a chain of edits starts from; a thousand take a second.
+    #[arg(long, value_name = "N", default_value_t = 10_000)]
+    cases: u64,
+    /// The most edits of a chain.
+    #[arg(long, value_name = "K", default_value_t = 12)]
+    chain: usize,
+    /// Seed of every random choice.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    seed: u64,
+    /// A morphism to fuzz; give it once for each [default: all of them].
+    #[arg(long = "morphism", value_name = "NAME")]
+    morphisms: Vec<String>,
+    /// The number format of the weights: bounds are 1e-10 of the largest logit in f64, and the parent's own rounding
+    /// in f32.
+    #[arg(long, default_value = "f64", value_parser = ["f32", "f64"])]
+    dtype: String,
+    /// Where networks are run: cpu or cuda:N.
+    #[arg(long, value_name = "cpu|cuda:N", default_value = "cpu")]
+    device: String,
+    /// Compare in training mode too, where batch norms use the statistics of the batch.
+    #[arg(long)]
+    train_mode: bool,
+    /// Cases run side by side; 0: one a core. The result does not depend on it.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    workers: usize,
+    /// Print the summary as JSON for programs.
+    #[arg(long)]
+    json: bool,
+    /// The folder for a failure.
+    #[arg(long, value_name = "DIR", default_value = "fuzz-failures")]
+    out: PathBuf,
+    /// Run a saved failure again, and nothing else; the exit status tells whether it still fails.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["cases", "chain", "seed", "morphisms", "dtype", "train_mode", "workers", "json", "out"])]
+    replay: Option<PathBuf>,
+}
+
 impl Cli {
     /// Carries out the command.
     ///
@@ -194,6 +244,7 @@ impl Cli {
             Command::Export(args) => in_run(&args.run, deploy::export(&args.run, args.id, &args.dir)),
             Command::Lineage(args) => in_run(&args.run, show::lineage(&args.run, args.id)),
             Command::Morphisms => show::morphisms(),
+            Command::Fuzz(args) => fuzz::fuzz(&args),
         }
     }
 }

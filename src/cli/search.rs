@@ -41,8 +41,8 @@ fn run(mut search: Search) -> Result<()> {
     ))
 }
 
-/// The first Ctrl-C ends the search with front and report, the second one at once.
-fn stop_on_ctrl_c(stop: Arc<Stop>) -> Result<()> {
+/// The first Ctrl-C ends the search with front and report, or the fuzzing with its summary; the second one at once.
+pub(super) fn stop_on_ctrl_c(stop: Arc<Stop>) -> Result<()> {
     let handler = move || {
         if stop.is_interrupted() {
             std::process::exit(130);

@@ -155,7 +155,7 @@ pub(super) fn find<'a>(store: &Store, individuals: &'a [Individual], id: u64) ->
     individuals.iter().find(|individual| individual.id == id).ok_or_else(missing)
 }
 
-fn table() -> Table {
+pub(super) fn table() -> Table {
     let mut table = Table::new();
     table.load_style(STYLE).set_content_arrangement(ContentArrangement::Dynamic);
     table

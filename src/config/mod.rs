@@ -12,6 +12,7 @@ use std::path::PathBuf;
 pub use budget::Budget;
 pub use setting::KeyDoc;
 pub use validate::Names;
+pub(crate) use validate::one_of;
 
 use setting::{Setting, settings};
 

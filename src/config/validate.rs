@@ -168,7 +168,8 @@ fn positive_count(key: &str, value: usize) -> Result<()> {
     require(value > 0, key, "1 or more", value)
 }
 
-fn one_of(key: &str, name: &str, known: &[&str]) -> Result<()> {
+/// An error with the nearest of the `known` names, if `name` is none of them.
+pub(crate) fn one_of(key: &str, name: &str, known: &[&str]) -> Result<()> {
     if known.contains(&name) {
         return Ok(());
     }

@@ -42,6 +42,12 @@ pub enum Problem {
 pub(super) type Kind = (Discriminant<Problem>, Option<Discriminant<Violation>>);
 
 impl Problem {
+    /// In words, the same every time: without the addresses of a backtrace, which candle adds if it is asked to.
+    pub(super) fn text(&self) -> String {
+        let text = self.to_string();
+        text.split("\n   0: ").next().unwrap_or_default().to_string()
+    }
+
     pub(super) fn kind(&self) -> Kind {
         let violation = match self {
             Self::Broken(violation) => Some(discriminant(violation)),

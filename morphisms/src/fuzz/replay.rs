@@ -51,7 +51,7 @@ pub fn replay(case: &Case, morphisms: &[&'static dyn Morphism], device: &Device)
         let fails = |site: Option<&Site>, problem: super::Problem| Replayed::Fails {
             morphism: name.clone(),
             site: site.cloned(),
-            problem: problem.to_string(),
+            problem: problem.text(),
         };
         match caught(|| Ok(morphism.sites(walk.architecture()).contains(site))) {
             Err(problem) => return Ok(fails(None, problem)),

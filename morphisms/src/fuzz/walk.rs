@@ -10,12 +10,12 @@ use serde::Serialize;
 use super::case::CaseEdit;
 use super::problem::Problem;
 use super::yardstick::{Distance, Way, Yardstick};
-use crate::Result;
 use crate::architecture::{Architecture, Node, ParamKey};
 use crate::check::contract::{bits, costs_less, ensure, same_interface, shared};
 use crate::check::{Violation, calibrated, images};
 use crate::morphism::{Morphism, Promise, Site};
 use crate::network::Network;
+use crate::{Error, Result};
 
 /// Images of a batch in f64; the seed picks one. Two are the fewest on which a network can be seen to be alive.
 const BATCHES: [usize; 4] = [4, 2, 3, 7];
@@ -92,6 +92,9 @@ impl Walk {
         }
         let ways = Way::all(dtype, train_mode);
         let logits = ways.iter().map(|way| way.logits(&network, &images)).collect::<Result<Vec<_>>>()?;
+        if !are_finite(&logits)? {
+            return Err(Error::Weights("the logits are not finite".into()));
+        }
         let yardstick = Yardstick::of(&network, &images, &ways, &logits)?;
         Ok(Self {
             conditions,
@@ -175,13 +178,7 @@ impl Walk {
     fn logits(&self, network: &Network) -> Checked<Vec<Tensor>> {
         let logits = self.ways.iter().map(|way| way.logits(network, &self.images));
         let logits = logits.collect::<Result<Vec<_>>>()?;
-        for tensor in &logits {
-            // A sum, unlike a maximum, is not finite if one of its terms is not.
-            if !tensor.abs()?.sum_all()?.to_scalar::<f64>()?.is_finite() {
-                return Err(Problem::NotFinite);
-            }
-        }
-        Ok(logits)
+        if are_finite(&logits)? { Ok(logits) } else { Err(Problem::NotFinite) }
     }
 
     fn arrive(&mut self, child: Network) -> Result<()> {
@@ -189,6 +186,12 @@ impl Walk {
         self.network = child;
         Ok(())
     }
+}
+
+/// A sum, unlike a maximum, is not finite if one of its terms is not.
+fn are_finite(logits: &[Tensor]) -> Result<bool> {
+    let sums = logits.iter().map(|tensor| Ok(tensor.abs()?.sum_all()?.to_scalar::<f64>()?));
+    Ok(sums.collect::<Result<Vec<_>>>()?.iter().all(|sum| sum.is_finite()))
 }
 
 /// The drifts of a [`Step`].

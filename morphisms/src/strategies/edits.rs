@@ -10,6 +10,13 @@ use crate::morphism::Site;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Edit([u16; 3]);
 
+impl From<[u16; 3]> for Edit {
+    /// The numbers that pick a morphism, a site and a seed.
+    fn from(numbers: [u16; 3]) -> Self {
+        Self(numbers)
+    }
+}
+
 impl Edit {
     /// One of `morphisms`, of which there must be some.
     pub fn pick_morphism<'m, T>(&self, morphisms: &'m [T]) -> &'m T {
@@ -29,7 +36,7 @@ impl Edit {
 
 /// Chains of edits of this length, `10` or `1..=10`; a range also shrinks to shorter chains.
 pub fn any_edits(length: impl Into<SizeRange>) -> impl Strategy<Value = Vec<Edit>> {
-    proptest::collection::vec(any::<[u16; 3]>().prop_map(Edit), length)
+    proptest::collection::vec(any::<[u16; 3]>().prop_map(Edit::from), length)
 }
 
 #[cfg(test)]

@@ -53,7 +53,12 @@ fn a_thousand_children_hold_what_they_changed_and_nothing_else() {
     let site = Site::new(&[LayerId(1)], 8).variant("fresh");
     let numbers = |network: &Network| -> usize {
         let own = |tensor: &Tensor| !parent.weights().iter().any(|(_, kept)| shares_storage(kept, tensor));
-        network.weights().iter().filter(|(_, tensor)| own(tensor)).map(|(_, tensor)| tensor.elem_count()).sum()
+        network
+            .weights()
+            .iter()
+            .filter(|(_, tensor)| own(tensor))
+            .map(|(_, tensor)| tensor.elem_count())
+            .sum()
     };
     let children: Vec<Network> = (0..1000)
         .map(|seed| parent.child(&catalog::Widen.rewrite(parent.architecture(), &site, seed).unwrap(), None))

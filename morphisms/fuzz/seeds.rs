@@ -1,0 +1,27 @@
+//! Writes a corpus to start from: valid JSON and safetensors, which mutation alone would hardly come to.
+
+use std::fs;
+use std::io::Result;
+use std::path::Path;
+
+#[path = "parent.rs"]
+mod parent;
+
+fn main() -> Result<()> {
+    let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus");
+    let write = |target: &str, name: String, bytes: Vec<u8>| {
+        let folder = corpus.join(target);
+        fs::create_dir_all(&folder)?;
+        fs::write(folder.join(name), bytes)
+    };
+    let network = parent::network();
+    write("weights", "seed".into(), network.weights().to_safetensors().map_err(std::io::Error::other)?)?;
+    for (place, rewrite) in parent::rewrites(&network).iter().enumerate() {
+        write("architecture", format!("seed-{place}"), serde_json::to_vec(&rewrite.architecture)?)?;
+        let mut bytes = vec![place as u8];
+        bytes.extend(serde_json::to_vec(&rewrite.inheritance)?);
+        write("inheritance", format!("seed-{place}"), bytes)?;
+    }
+    let edits: Vec<u8> = (0..80u8).map(|byte| byte.wrapping_mul(37)).collect();
+    write("edits", "seed".into(), edits)
+}
