@@ -110,7 +110,7 @@ impl Settings {
 pub struct Record {
     /// The edits that were applied.
     pub steps: Vec<Step>,
-    /// The edits that were left out: their morphism had no site, or the child would have been too large.
+    /// The edits that were left out: no morphism had a site, or the child would have been too large.
     pub left_out: usize,
 }
 
@@ -166,18 +166,23 @@ fn attempt(settings: &Settings, start: &Start, index: u64) -> Result<Record, Box
     let pool = settings.pool(index);
     let mut walk = Walk::start(&start.network, start.images, settings.conditions(), &settings.device)
         .expect("random networks can be run");
+    let places: Vec<usize> = (0..pool.len()).collect();
     for edit in &start.edits {
-        let morphism = *edit.pick_morphism(&pool);
-        let broken = |site: Option<&Site>, problem, walk: &Walk| {
-            let mut edits = walk.edits.clone();
-            edits.extend(site.map(|site| CaseEdit::new(morphism, site, edit.seed())));
-            Box::new(Broken { morphism, site: site.cloned(), problem, edits })
-        };
-        let sites = caught(|| Ok(morphism.sites(walk.architecture())))
-            .map_err(|problem| broken(None, problem, &walk))?;
-        if let Some(site) = edit.pick_site(&sites) {
-            let applied = caught(|| walk.edit(morphism, site, edit.seed()));
-            applied.map_err(|problem| broken(Some(site), problem, &walk))?;
+        // Where the morphism has no site, the next one takes its place, so that chains are as long as they are said to be.
+        let first = *edit.pick_morphism(&places);
+        for &morphism in pool[first..].iter().chain(&pool[..first]) {
+            let broken = |site: Option<&Site>, problem, walk: &Walk| {
+                let mut edits = walk.edits.clone();
+                edits.extend(site.map(|site| CaseEdit::new(morphism, site, edit.seed())));
+                Box::new(Broken { morphism, site: site.cloned(), problem, edits })
+            };
+            let sites = caught(|| Ok(morphism.sites(walk.architecture())))
+                .map_err(|problem| broken(None, problem, &walk))?;
+            if let Some(site) = edit.pick_site(&sites) {
+                let applied = caught(|| walk.edit(morphism, site, edit.seed()));
+                applied.map_err(|problem| broken(Some(site), problem, &walk))?;
+                break;
+            }
         }
     }
     Ok(Record { left_out: start.edits.len() - walk.steps.len(), steps: walk.steps })

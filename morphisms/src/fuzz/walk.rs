@@ -141,7 +141,8 @@ impl Walk {
     fn follow(&mut self, child: Network) -> Checked<Drifts> {
         let logits = self.logits(&child)?;
         let (step, along) = (self.yardstick.distances(&logits)?, self.stretch.0.distances(&logits)?);
-        for Distance { way, found, allowed, .. } in step.iter().copied().filter(|one| !one.is_allowed()) {
+        let broken = step.iter().copied().find(|one| !one.is_allowed());
+        if let Some(Distance { way, found, allowed, .. }) = broken {
             return Err(match way {
                 Way::Evaluation(_) => Violation::Drift { found, allowed }.into(),
                 Way::Training => Problem::DriftInTraining { found, allowed },
@@ -152,6 +153,12 @@ impl Walk {
             return Err(Problem::DriftAlong { edits, found: *found, allowed: *allowed });
         }
         let share = step.iter().chain(&along).map(Distance::share).fold(0.0, f64::max);
+        // The running statistics of a fresh batch norm are those of nothing. Behind it the two modes see different numbers,
+        // and a batch norm that is inserted there cannot be calibrated for both.
+        let (child, logits) = match self.conditions.train_mode {
+            true => self.settled(&child)?,
+            false => (child, logits),
+        };
         // To measure the rounding of a network in f32 takes ten forward passes: there each step is held to the network
         // with which the stretch began.
         if child.dtype() != DType::F32 {
@@ -166,12 +173,21 @@ impl Walk {
     fn set_out(&mut self, child: Network) -> Checked<Drifts> {
         costs_less(self.network.architecture(), child.architecture())?;
         let drift = furthest(&self.yardstick.distances(&self.logits(&child)?)?);
-        let child = if self.conditions.train_mode { calibrated(&child, &self.images)? } else { child };
-        let logits = self.logits(&child)?;
+        let (child, logits) = match self.conditions.train_mode {
+            true => self.settled(&child)?,
+            false => (child.clone(), self.logits(&child)?),
+        };
         self.yardstick = Yardstick::of(&child, &self.images, &self.ways, &logits)?;
         self.stretch = (self.yardstick.clone(), 0);
         self.arrive(child)?;
         Ok(Drifts { drift, drift_along: None, share: None })
+    }
+
+    /// The network with the statistics of the images as its running ones, and its logits.
+    fn settled(&self, network: &Network) -> Checked<(Network, Vec<Tensor>)> {
+        let network = calibrated(network, &self.images)?;
+        let logits = self.logits(&network)?;
+        Ok((network, logits))
     }
 
     /// By every way; finite.

@@ -17,6 +17,8 @@ const DEAD: f64 = 1e-9;
 
 /// Logits smaller than this are rounding themselves: those of a dead network behind weights that cancel.
 const ROUNDING: f64 = 1e-14;
+/// The same in f32.
+const ROUNDING_F32: f64 = 1e-6;
 /// Ways of rounding a network's weights in f32 that are tried before a child is said to drift. Of the few that
 /// [`rounding`] tries, all turn out well by chance in one chain of five thousand.
 const PATIENCE: u64 = 64;
@@ -73,7 +75,7 @@ pub(super) struct Distance {
     pub(super) way: Way,
     pub(super) found: f64,
     pub(super) allowed: f64,
-    /// The largest absolute logit of the yardstick.
+    /// The largest absolute logit of the yardstick; 1 where the bound is absolute.
     scale: f64,
 }
 
@@ -88,12 +90,16 @@ impl Yardstick {
             let expected = precise.as_ref().unwrap_or(logits).clone();
             let scale = largest(&expected)?;
             let allowed = match (way, network.dtype()) {
-                (Way::Evaluation(algorithm), DType::F32) => rounding(network, images, algorithm)?,
+                (Way::Evaluation(algorithm), DType::F32) => {
+                    rounding(network, images, algorithm)?.max(ROUNDING_F32)
+                }
                 (Way::Evaluation(_), _) if !is_alive(&expected)? => (DRIFT * scale).max(DEAD),
                 (Way::Evaluation(_), _) => (DRIFT * scale).max(ROUNDING),
                 (Way::Training, _) => (TRAINING * scale).max(DEAD),
             };
-            Ok(Mark { way, expected, scale, allowed })
+            // Held to an absolute bound, a drift is absolute too.
+            let absolute = network.dtype() == DType::F64 && allowed > DRIFT * scale && way != Way::Training;
+            Ok(Mark { way, expected, scale: if absolute { 1.0 } else { scale }, allowed })
         };
         let marks = ways.iter().zip(logits).map(mark).collect::<Result<_>>()?;
         Ok(Self { network: network.clone(), images: images.clone(), marks })
@@ -113,7 +119,7 @@ impl Yardstick {
     fn patiently(&self, mark: &Mark) -> Result<f64> {
         match (mark.way, self.network.dtype()) {
             (Way::Evaluation(algorithm), DType::F32) => {
-                rounding_in(PATIENCE, &self.network, &self.images, algorithm)
+                Ok(rounding_in(PATIENCE, &self.network, &self.images, algorithm)?.max(ROUNDING_F32))
             }
             (Way::Evaluation(_) | Way::Training, _) => Ok(mark.allowed),
         }
