@@ -41,6 +41,9 @@ struct Options {
     /// Training images, the same for all seeds; half as many more validate. 0: all there are.
     #[arg(long, default_value_t = 0)]
     images: usize,
+    /// Height and width that the images are resized to; 0: as they are.
+    #[arg(long, default_value_t = 0)]
+    size: usize,
     /// The data set, by name.
     #[arg(long, default_value = "digits")]
     data: String,
@@ -86,7 +89,7 @@ fn main() -> Result<()> {
     paretomorph::machine::keep_freed_memory();
     let options = Options::parse();
     let (limit, validation) = (options.images * 3 / 2, 1.0 / 3.0);
-    let config = DataConfig { name: options.data.clone(), limit, validation, ..DataConfig::default() };
+    let config = DataConfig { name: options.data.clone(), dir: None, validation, limit, size: options.size };
     let data = Dataset::load(&config, 0)?;
     println!("{}: {} images train, {} validate.", data.name, data.train.len(), data.validation.len());
     let rows = Mutex::new(Vec::new());

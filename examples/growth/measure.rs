@@ -115,17 +115,14 @@ struct Images {
 impl Images {
     fn of(data: &Dataset, seed: u64, batch: usize) -> Result<Self> {
         let order = epoch_order(data.train.len(), &mut rng::stream(seed, "growth", &[]));
-        let tensor = |indices: &[usize]| {
+        let tensor = |indices: &[usize]| -> Result<Tensor> {
             let pixels: Vec<u8> =
                 indices.iter().flat_map(|&index| data.train.image(index)).copied().collect();
-            data.normalisation.tensor(&pixels, data.shape)
+            Ok(data.normalisation.tensor(&pixels, data.shape)?)
         };
         let (calibration, others) = order.split_at(CALIBRATION.min(order.len() / 2));
         let compared = others.chunks_exact(batch).take(COMPARED).map(tensor);
-        Ok(Self {
-            calibration: tensor(calibration)?,
-            compared: compared.collect::<std::result::Result<_, _>>()?,
-        })
+        Ok(Self { calibration: tensor(calibration)?, compared: compared.collect::<Result<_>>()? })
     }
 
     /// The largest of what is measured on the compared batches.

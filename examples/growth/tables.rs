@@ -64,14 +64,13 @@ fn methods(rows: &[Row], validation: usize) -> String {
 fn pairs(rows: &[Row], validation: usize) -> String {
     let columns = ["difference", "further epochs", "points", "seeds lower / equal / higher", "Wilcoxon's p"];
     let mut text = header(&columns, "");
-    for ((a, b), place) in
-        PAIRS.into_iter().flat_map(|pair| (0..FURTHER_EPOCHS.len()).map(move |place| (pair, place)))
-    {
+    let epochs = || FURTHER_EPOCHS.into_iter().enumerate();
+    for ((a, b), (place, epochs)) in PAIRS.into_iter().flat_map(|pair| epochs().map(move |at| (pair, at))) {
         let differences = differences(rows, a, b, 1 + place);
         let count = |is: fn(&i64) -> bool| differences.iter().filter(|d| is(d)).count();
         let (lower, equal, higher) = (count(|&d| d < 0), count(|&d| d == 0), count(|&d| d > 0));
         let points = spread(differences.iter().map(|&d| per_cent(d as f64, validation)), 2);
-        let (epochs, p) = (FURTHER_EPOCHS[place], wilcoxon(&differences));
+        let p = wilcoxon(&differences);
         writeln!(text, "| {a} − {b} | {epochs} | {points} | {lower} / {equal} / {higher} | {p:.3} |")
             .expect(GROWS);
     }
