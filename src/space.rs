@@ -1,6 +1,6 @@
 //! The search space: the networks a search starts from, and random ones.
 
-use morphisms::{Architecture, Conv, Draft, LayerId, Morphism, Shape};
+use morphisms::{Architecture, Conv, Draft, LayerId, Morphism, Shape, Site};
 use rand::RngExt;
 use rand::seq::IndexedRandom;
 use rand_chacha::ChaCha8Rng;
@@ -72,7 +72,7 @@ fn separable_block(draft: &mut Draft, x: LayerId, channels: usize, width: usize)
 }
 
 /// A random edit of `architecture`, with the architecture it leads to: the morphism uniform over those that apply,
-/// then the site uniform over its sites. None if nothing applies.
+/// then the place uniform over its sites, done in the way that is listed first there. None if nothing applies.
 ///
 /// # Errors
 /// If a morphism breaks its word that its sites can be rewritten.
@@ -85,7 +85,9 @@ pub fn random_edit(
     while !left.is_empty() {
         let morphism = left.swap_remove(rng.random_range(0..left.len()));
         let sites = morphism.sites(architecture);
-        if let Some(site) = sites.choose(rng) {
+        if let Some(place) = sites.choose(rng) {
+            let same = |site: &&Site| (&site.layers, site.amount) == (&place.layers, place.amount);
+            let site = sites.iter().find(same).unwrap_or(place);
             let seed = rng.random::<u64>() >> 1; // within the whole numbers of TOML and SQLite
             let rewrite = morphism.rewrite(architecture, site, seed)?;
             let edit = Edit { morphism: morphism.name().into(), site: site.clone(), seed };

@@ -27,7 +27,7 @@ pub struct Site {
     /// A number: kernel size, channels added or kept.
     #[serde(default)]
     pub amount: usize,
-    /// A way of doing it, where there are several.
+    /// A way of doing it, where there are several; at each place that which learns best is listed first.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub variant: String,
 }

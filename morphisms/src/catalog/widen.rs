@@ -10,8 +10,8 @@
 //! By replication with noise: the shares are equal, and the copies' outgoing weights get noise that adds up to 0 over
 //! them, with two copies `w / 2 + e` and `w / 2 - e`, which breaks the symmetry weight by weight and not by channels, and
 //! keeps the function all the same; Net2Net, section 2.2, proposes noise, there at the price of exactness.
-//! By fresh channels: new kernels are drawn, and whoever reads them starts with weight 0 (Wei et al., "Network
-//! morphism", ICML 2016).
+//! By fresh channels: new kernels are drawn, and whoever reads them starts with weight 0 (Wei et al., "Network morphism",
+//! ICML 2016). They learned best in an experiment (`experiments/results/growth`), so they are listed first.
 
 use crate::Result;
 use crate::architecture::Architecture;
@@ -76,7 +76,8 @@ impl Morphism for Widen {
 fn offers(group: &ChannelGroup) -> impl Iterator<Item = (usize, &'static str)> {
     let half = (group.channels / group.blocks).div_ceil(2) * group.blocks;
     let amounts = [Some(half).filter(|&half| half < group.channels), Some(group.channels)];
-    let variants = |amount| [REPLICATE, FRESH, NOISE].map(move |variant| (amount, variant));
+    // The best first.
+    let variants = |amount| [FRESH, REPLICATE, NOISE].map(move |variant| (amount, variant));
     let (all, even) = (group.channels, group.even);
     // Where means are taken over the channels, each gets one copy.
     amounts
