@@ -85,11 +85,14 @@
 //! which a parameter is called `LAYER.ROLE`, as `3.weight` ([`ParamKey`]). [`Architecture`], [`Inheritance`] and [`Site`]
 //! are serde values. Whatever a file holds, reading it yields a valid value or an [`Error`].
 //!
-//! # Testing
+//! # Testing and fuzzing
 //!
 //! With the feature `proptest`, `strategies` draws random valid networks that shrink: branches, strides, groups, batch
 //! norms with statistics of their own. They make property tests of what you build on this crate, and inputs for
 //! [`check::contract`]. The same architecture, site and seed give the same child, bit for bit.
+//!
+//! `fuzz`, under the same feature, runs chains of edits by your morphisms and ours, ten thousand a second, checks every
+//! promise after every edit, and makes what breaks one as small as it can be: a network, a chain, a file to replay.
 //!
 //! # Limits
 //!

@@ -80,7 +80,7 @@ mod tests {
     #[test]
     fn a_single_drift_shows_beside_thousands() {
         let decades = Decades { none: 4096, counts: BTreeMap::from([(-20, 1), (-16, 64), (9, 1)]) };
-        let expected = format!("█ │ ▂▅{}▂", " ".repeat(18));
+        let expected = format!("█ │ ▂▅{}▂", " ".repeat(17));
         assert_eq!(histogram(&decades), expected);
         assert_eq!(histogram(&Decades::default()), format!("  │ {}", " ".repeat(20)));
     }
