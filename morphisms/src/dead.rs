@@ -192,7 +192,7 @@ fn groups(layer: &Layer) -> usize {
 mod tests {
     use super::*;
     use crate::architecture::Draft;
-    use crate::layer::{Conv, Shape};
+    use crate::layer::{Conv, Shape, Window};
 
     /// Convolution 1, batch norm 2 and ReLU 3 with four channels, read by layer 6.
     fn network(changes: &[(u32, Role, Vec<f64>)]) -> Network {
@@ -232,5 +232,27 @@ mod tests {
     fn a_channel_that_nobody_reads_is_dead() {
         let columns = vec![1.0, 0.0, 0.0, 2.0, 3.0, 0.0, 1.0, 0.0];
         assert_eq!(dead(&[(6, Role::Weight, columns)]), [false, true, false, false]);
+    }
+
+    /// At the border an average pooling mixes in zeros, so a constant is none behind it.
+    #[test]
+    fn a_constant_does_not_survive_a_padded_average_pooling() {
+        let pool = Layer::Pool { kind: PoolKind::Average, window: Window::same(3) };
+        let builder = Network::builder(Shape::map(1, 4, 4)).conv(2, 1).batch_norm().layer(pool).batch_norm();
+        let network = builder.head(2).init_on(0, DType::F64, &Device::Cpu).unwrap();
+        for constant in [1.0, -1.0] {
+            let mut weights = network.weights().clone();
+            let mut set = |layer, role, value: f64| {
+                let values = Tensor::new(&[value; 2], &Device::Cpu).unwrap();
+                weights.insert(ParamKey::new(LayerId(layer), role), values);
+            };
+            // The same number before the pooling, and behind it zeros everywhere but at the border.
+            set(2, Role::Gamma, 0.0);
+            set(2, Role::Beta, constant);
+            set(4, Role::Mean, constant);
+            let network = Network::new(network.architecture().clone(), weights).unwrap();
+            let channels = Channels::of(network.architecture());
+            assert_eq!(dead_channels(&network, &channels, 0).unwrap(), [false, false], "{constant}");
+        }
     }
 }

@@ -180,4 +180,14 @@ mod tests {
         assert_eq!((parent.dtype(), child.dtype()), (DType::F64, DType::F64));
         child.logits(&Tensor::ones((1, 2, 4, 4), DType::F64, &Device::Cpu).unwrap()).unwrap();
     }
+
+    #[test]
+    fn recalibrating_leaves_the_network_as_it_was() {
+        let network = Network::builder(Shape::map(1, 4, 4)).conv_bn_relu(2, 3).head(2).init(0).unwrap();
+        let before = network.weights().to_safetensors().unwrap();
+        let images = crate::check::images(Shape::map(1, 4, 4), 8, 0, DType::F32).unwrap();
+        let other = network.recalibrated(&images).unwrap();
+        assert_ne!(other.weights().to_safetensors().unwrap(), before);
+        assert_eq!(network.weights().to_safetensors().unwrap(), before);
+    }
 }
