@@ -302,3 +302,84 @@ fn least_common_multiple(a: usize, b: usize) -> usize {
     }
     a / x * b
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::architecture::Draft;
+    use crate::layer::Shape;
+
+    /// Of what is drawn behind the image, with a head.
+    fn groups(draw: impl FnOnce(&mut Draft) -> LayerId) -> Vec<ChannelGroup> {
+        let mut draft = Draft::new(Shape::map(1, 4, 4));
+        let end = draw(&mut draft);
+        draft.head(end, 2);
+        Channels::of(&draft.build().unwrap()).groups
+    }
+
+    fn conv(draft: &mut Draft, channels: usize) -> LayerId {
+        draft.push(Layer::Conv(Conv::same(channels, 3)), &[draft.input()])
+    }
+
+    fn norm(draft: &mut Draft, x: LayerId, grouping: Grouping) -> LayerId {
+        draft.push(Layer::GroupNorm { grouping, eps: Layer::EPS }, &[x])
+    }
+
+    #[test]
+    fn what_is_added_to_averaged_channels_grows_evenly_too() {
+        for both in [false, true] {
+            let found = groups(|draft| {
+                let [a, b] = [4, 4].map(|channels| conv(draft, channels));
+                let a = if both { norm(draft, a, Grouping::All) } else { a };
+                let b = norm(draft, b, Grouping::All);
+                draft.push(Layer::Add, &[a, b])
+            });
+            assert_eq!(found.iter().map(|group| group.even).collect::<Vec<_>>(), [true], "both: {both}");
+        }
+    }
+
+    #[test]
+    fn tensors_of_other_pieces_cannot_change_when_added() {
+        let found = groups(|draft| {
+            let joined = [[3, 1], [2, 2]].map(|pieces| {
+                let pieces = pieces.map(|channels| conv(draft, channels));
+                draft.push(Layer::Concat, &pieces)
+            });
+            draft.push(Layer::Add, &joined)
+        });
+        assert_eq!(found, []);
+    }
+
+    #[test]
+    fn what_cannot_change_still_cannot_when_added_to_its_like() {
+        let found = groups(|draft| {
+            let pair = [4, 4].map(|channels| conv(draft, channels));
+            let joined = draft.push(Layer::Concat, &pair);
+            let averaged = norm(draft, joined, Grouping::All);
+            let sum = draft.push(Layer::Add, &pair);
+            draft.push(Layer::Concat, &[averaged, sum])
+        });
+        assert_eq!(found, []);
+    }
+
+    #[test]
+    fn channels_that_blocks_of_a_group_norm_cut_cannot_change() {
+        let found = groups(|draft| {
+            let x = conv(draft, 3);
+            let six = draft.push(Layer::Conv(Conv { out_channels: 6, ..Conv::depthwise(3, 3) }), &[x]);
+            norm(draft, six, Grouping::Groups(2))
+        });
+        assert_eq!(found, []);
+    }
+
+    #[test]
+    fn blocks_are_the_least_that_suit_all() {
+        let found = groups(|draft| {
+            let x = conv(draft, 8);
+            let grouped = |groups| Layer::Conv(Conv { groups, ..Conv::same(8, 3) });
+            let read = [2, 2, 4].map(|groups| draft.push(grouped(groups), &[x]));
+            draft.push(Layer::Add, &read)
+        });
+        assert_eq!(found.iter().map(|group| group.blocks).collect::<Vec<_>>(), [4, 4]);
+    }
+}

@@ -434,3 +434,34 @@ fn measure(
     let (mean, variance) = surgery::channel_statistics(&parent.activation(batch, layer)?)?;
     Ok((mean.to_vec1()?, variance.to_vec1()?))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::architecture::Draft;
+    use crate::layer::{Conv, Layer, Shape};
+
+    fn one_conv(channels: usize) -> Architecture {
+        let mut draft = Draft::new(Shape::map(1, 4, 4));
+        let relu = draft.conv_bn_relu(draft.input(), Conv::same(channels, 3));
+        draft.head(relu, 2);
+        draft.build().unwrap()
+    }
+
+    #[test]
+    fn what_has_another_shape_is_not_kept() {
+        let kept = |channels| Inheritance::keep(&one_conv(4), &one_conv(channels)).kept().count();
+        // Of the wider one the bias of the logits is left.
+        assert_eq!([kept(4), kept(6)], [one_conv(4).parameters().len(), 1]);
+    }
+
+    #[test]
+    fn symbolic_inheritances_do_not_compose() {
+        let architecture = one_conv(4);
+        let closed = Inheritance::keep(&architecture, &architecture);
+        let mut symbolic = closed.clone();
+        symbolic.identity_norm(LayerId(2), LayerId(1), Layer::EPS);
+        assert!(closed.then(&closed).is_ok());
+        assert!(closed.then(&symbolic).is_err() && symbolic.then(&closed).is_err());
+    }
+}

@@ -175,4 +175,21 @@ mod tests {
         assert!(Branch.sites(&parent).is_empty());
         assert!(Branch.rewrite(&parent, &Site::new(&[shown], 0), 0).is_err());
     }
+
+    #[test]
+    fn a_path_may_end_in_a_prelu() {
+        let mut draft = Draft::new(Shape::map(1, 4, 4));
+        let conv = draft.push(Layer::Conv(Conv::same(2, 3)), &[draft.input()]);
+        let prelu = draft.push(Layer::Prelu, &[conv]);
+        draft.head(prelu, 2);
+        assert_eq!(Branch.sites(&draft.build().unwrap()), [Site::new(&[conv], 0)]);
+    }
+
+    #[test]
+    fn shares_are_about_a_third_or_two_thirds() {
+        let shares = shares(200, 1);
+        assert!(shares.iter().all(|share| (0.2..=0.4).contains(share) || (0.6..=0.8).contains(share)));
+        let larger = shares.iter().filter(|share| **share > 0.5).count();
+        assert!((60..140).contains(&larger), "{larger} of 200");
+    }
 }

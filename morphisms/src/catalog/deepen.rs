@@ -121,4 +121,12 @@ mod tests {
         assert!(Deepen.sites(&parent).is_empty());
         assert!(Deepen.rewrite(&parent, &Site::new(&[relu], 3), 0).is_err());
     }
+
+    #[test]
+    fn a_kernel_fits_if_its_outer_taps_see_the_map() {
+        let fitting = |shape| kernels(shape).collect::<Vec<_>>();
+        let maps = [(1, 1), (2, 2), (2, 9), (3, 3)].map(|(height, width)| Shape::map(4, height, width));
+        assert_eq!(maps.map(fitting), [vec![], vec![3], vec![3], vec![3, 5]]);
+        assert!(fitting(Shape::Vector(9)).is_empty());
+    }
 }

@@ -70,7 +70,7 @@ mod tests {
 
     use super::*;
     use crate::architecture::{Draft, ParamKey};
-    use crate::layer::{Conv, LayerId, Role, Shape};
+    use crate::layer::{Conv, Layer, LayerId, Role, Shape};
     use crate::network::Network;
 
     #[test]
@@ -82,6 +82,10 @@ mod tests {
         let mut weights = parent.weights().clone();
         let gamma = ParamKey::new(LayerId(2), Role::Gamma);
         weights.insert(gamma, Tensor::new(&[1e-9f64, 2.0, 1e-9, 1.0], &Device::Cpu).unwrap());
+        // A batch norm undoes what size a kernel has.
+        let kernels = Tensor::new(&[9f64, 0.1, 9.0, 0.1], &Device::Cpu).unwrap();
+        let kernels = kernels.reshape((4, 1, 1, 1)).unwrap().broadcast_as((4, 1, 3, 3)).unwrap();
+        weights.insert(ParamKey::new(LayerId(1), Role::Weight), kernels.contiguous().unwrap());
         let parent = Network::new(parent.architecture().clone(), weights).unwrap();
         let rewrite = Prune.rewrite(parent.architecture(), &Site::new(&[LayerId(1)], 2), 0).unwrap();
         let child = parent.child(&rewrite, None).unwrap();
@@ -112,5 +116,21 @@ mod tests {
         let parent = draft.build().unwrap();
         assert!(Prune.sites(&parent).is_empty());
         assert!(Prune.rewrite(&parent, &Site::new(&[LayerId(1)], 1), 0).is_err());
+    }
+
+    #[test]
+    fn behind_a_concatenation_each_channel_counts_by_what_reads_it() {
+        let mut draft = Draft::new(Shape::map(1, 4, 4));
+        let parts = [2, 4].map(|channels| draft.conv_bn_relu(draft.input(), Conv::same(channels, 3)));
+        let joined = draft.push(Layer::Concat, &parts);
+        let logits = draft.head(joined, 1);
+        let parent = Network::init(draft.build().unwrap(), 3, DType::F64, &Device::Cpu).unwrap();
+        let mut weights = parent.weights().clone();
+        let columns = ParamKey::new(logits, Role::Weight);
+        weights.insert(columns, Tensor::new(&[[9f64, 8.0, 1.0, 5.0, 2.0, 4.0]], &Device::Cpu).unwrap());
+        let parent = Network::new(parent.architecture().clone(), weights).unwrap();
+        let rewrite = Prune.rewrite(parent.architecture(), &Site::new(&[LayerId(4)], 2), 0).unwrap();
+        let child = parent.child(&rewrite, None).unwrap();
+        assert_eq!(child.weights().get(columns).unwrap().to_vec2::<f64>().unwrap(), [[9.0, 8.0, 5.0, 4.0]]);
     }
 }

@@ -156,4 +156,33 @@ mod tests {
             assert!(SkipConcat.rewrite(&parent, &Site::new(&[from, conv], 0), 0).is_err());
         }
     }
+
+    #[test]
+    fn a_skip_starts_where_a_block_ends() {
+        let mut draft = Draft::new(Shape::map(1, 8, 8));
+        let a = draft.conv_bn_relu(draft.input(), Conv::same(4, 3));
+        let b = draft.conv_bn_relu(a, Conv::same(4, 3));
+        let reader = draft.push(Layer::Conv(Conv::same(4, 3)), &[b]);
+        draft.head(reader, 2);
+        let sites = SkipConcat.sites(&draft.build().unwrap());
+        let mut starts: Vec<LayerId> =
+            sites.iter().filter(|site| site.layers[1] == reader).map(|site| site.layers[0]).collect();
+        starts.sort_unstable();
+        assert_eq!(starts, [LayerId(0), a]);
+    }
+
+    #[test]
+    fn a_concatenation_takes_what_it_has_not_yet() {
+        let mut draft = Draft::new(Shape::map(1, 8, 8));
+        let [a, b, c] = [1, 3, 5].map(|kernel| draft.conv_bn_relu(draft.input(), Conv::same(4, kernel)));
+        let joined = draft.push(Layer::Concat, &[b, c]);
+        let sum = draft.push(Layer::Add, &[a, b]);
+        let readers = [joined, sum].map(|x| draft.push(Layer::Conv(Conv::same(4, 1)), &[x]));
+        let both = draft.push(Layer::Add, &readers);
+        draft.head(both, 2);
+        let sites = SkipConcat.sites(&draft.build().unwrap());
+        let offered = |reader| [a, b, c].map(|from| sites.contains(&Site::new(&[from, reader], 0)));
+        // What a sum adds up is not yet to be read by itself.
+        assert_eq!(readers.map(offered), [[true, false, false], [true, true, true]]);
+    }
 }

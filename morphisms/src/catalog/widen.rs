@@ -212,4 +212,60 @@ mod tests {
         assert!(Widen.sites(&parent).is_empty());
         assert!(Widen.rewrite(&parent, &Site::new(&[LayerId(3)], 2).variant(FRESH), 0).is_err());
     }
+
+    #[test]
+    fn each_variant_makes_what_it_is_named_for() {
+        let mut draft = Draft::new(Shape::map(1, 4, 4));
+        let relu = draft.conv_bn_relu(draft.input(), Conv::same(4, 3));
+        let logits = draft.head(relu, 2);
+        let parent = Network::init(draft.build().unwrap(), 3, DType::F64, &Device::Cpu).unwrap();
+        for (variant, copies, noisy) in [(REPLICATE, true, false), (FRESH, false, false), (NOISE, true, true)]
+        {
+            let site = Site::new(&[LayerId(1)], 4).variant(variant);
+            let rewrite = Widen.rewrite(parent.architecture(), &site, 1).unwrap();
+            let read = &rewrite.inheritance.sources[&ParamKey::new(logits, Role::Weight)];
+            assert_eq!(matches!(read, Source::Sum { .. }), noisy, "{variant}");
+            let child = parent.child(&rewrite, None).unwrap();
+            let kernels = child.weights().get(ParamKey::new(LayerId(1), Role::Weight)).unwrap();
+            let kernels = kernels.flatten_from(1).unwrap().to_vec2::<f64>().unwrap();
+            let (old, new) = kernels.split_at(4);
+            assert!(new.iter().all(|kernel| old.contains(kernel) == copies), "{variant}");
+        }
+    }
+
+    #[test]
+    fn noise_deviates_by_a_tenth_of_what_fresh_weights_do() {
+        let mut draft = Draft::new(Shape::map(1, 4, 4));
+        let relu = draft.conv_bn_relu(draft.input(), Conv::same(3, 3));
+        let reader = draft.push(Layer::Conv(Conv::same(64, 3)), &[relu]);
+        draft.head(reader, 2);
+        let parent = Network::init(draft.build().unwrap(), 3, DType::F64, &Device::Cpu).unwrap();
+        let site = Site::new(&[LayerId(1)], 3).variant(NOISE);
+        let rewrite = Widen.rewrite(parent.architecture(), &site, 1).unwrap();
+        let weights =
+            |network: &Network| network.weights().get(ParamKey::new(reader, Role::Weight)).unwrap().clone();
+        // The first three channels are the old ones, each with half of what it had.
+        let old = weights(&parent.child(&rewrite, None).unwrap()).narrow(1, 0, 3).unwrap();
+        let noise = (old - (weights(&parent) * 0.5).unwrap()).unwrap();
+        let square = noise.sqr().unwrap().mean_all().unwrap().to_scalar::<f64>().unwrap();
+        // 1,728 draws: the standard error of the mean square is 3.4 % of it.
+        let expected = 0.01 * 2.0 / (6.0 * 9.0);
+        assert!((square / expected - 1.0).abs() < 0.17, "{square:e} in the place of {expected:e}");
+    }
+
+    #[test]
+    fn of_blocks_each_gets_its_part_of_what_the_site_says() {
+        let mut draft = Draft::new(Shape::map(1, 4, 4));
+        let x = draft.push(Layer::Conv(Conv::same(6, 3)), &[draft.input()]);
+        let grouped = draft.push(Layer::Conv(Conv { groups: 2, ..Conv::same(6, 3) }), &[x]);
+        draft.head(grouped, 2);
+        let parent = draft.build().unwrap();
+        let sites = Widen.sites(&parent).into_iter().filter(|site| site.layers == [x]);
+        let grown = sites.map(|site| {
+            let child = Widen.rewrite(&parent, &site, 1).unwrap().architecture;
+            assert_eq!(child.shape(x).channels(), 6 + site.amount, "{site}");
+            site.amount
+        });
+        assert_eq!(grown.collect::<Vec<_>>(), [4, 4, 4, 6, 6, 6]);
+    }
 }

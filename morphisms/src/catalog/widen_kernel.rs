@@ -140,4 +140,27 @@ mod tests {
         let parent = only((2, 8), Conv::same(4, 3));
         assert!(WidenKernel.rewrite(&parent, &Site::new(&[LayerId(1)], 0), 0).is_err());
     }
+
+    #[test]
+    fn the_new_taps_see_the_map_at_some_place() {
+        let ranges = (1..=3usize).flat_map(|kernel| (1..=3usize).map(move |stride| (kernel, stride)));
+        let ranges = ranges.flat_map(|pair| (0..=3usize).map(move |padding| (pair, padding)));
+        for (((kernel, stride), padding), dilation) in ranges.flat_map(|all| [(all, 1usize), (all, 2)]) {
+            for size in 1..=7usize {
+                let Some(room) = (size + 2 * padding).checked_sub(dilation * (kernel - 1) + 1) else {
+                    continue;
+                };
+                let places = room / stride + 1;
+                // Every place of the kernel, one after the other; the map begins behind its padding.
+                let meets = |tap: i64| {
+                    let at = |place| (place * stride) as i64 + tap * dilation as i64 - padding as i64;
+                    (0..places).any(|place| (0..size as i64).contains(&at(place)))
+                };
+                let window = Window { kernel: (kernel, 1), stride: (stride, 1), padding: (padding, 0) };
+                let conv = Conv { window, dilation: (dilation, 1), ..Conv::same(4, 3) };
+                let found = new_taps_see(&conv, |(height, _)| height, (size, 1), (places, 1));
+                assert_eq!(found, meets(-1) && meets(kernel as i64), "{conv:?} on {size}");
+            }
+        }
+    }
 }
