@@ -11,7 +11,7 @@
 //! them, with two copies `w / 2 + e` and `w / 2 - e`, which breaks the symmetry weight by weight and not by channels, and
 //! keeps the function all the same; Net2Net, section 2.2, proposes noise, there at the price of exactness.
 //! By fresh channels: new kernels are drawn, and whoever reads them starts with weight 0 (Wei et al., "Network morphism",
-//! ICML 2016). They learned best in an experiment (`experiments/results/growth`), so they are listed first.
+//! ICML 2016). They learned best on Fashion-MNIST (`experiments/results/growth`), so they are listed first.
 
 use crate::Result;
 use crate::architecture::Architecture;
