@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::Arc;
 
 use morphisms::{Architecture, Fingerprint, Morphism, Promise, Rewrite, Site, catalog};
 use serde::{Deserialize, Serialize};
@@ -80,7 +79,7 @@ pub struct Individual {
     /// The steps from the parent, in order.
     pub edits: Vec<Edit>,
     /// The architecture.
-    pub architecture: Arc<Architecture>,
+    pub architecture: Architecture,
     /// The architecture's fingerprint.
     pub fingerprint: Fingerprint,
     /// What it is worth, by objective. A diverged individual has no costly objectives.

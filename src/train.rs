@@ -131,7 +131,8 @@ impl Trainer<'_> {
             let step = state.epoch * batches.len() + place;
             let at = Step {
                 lr: cosine(self.plan.lr, self.recipe.lr_end, step, steps),
-                dropout: rng::stream(self.plan.seed, "dropout", &[step as u64]).random(),
+                dropout: rng::stream(self.plan.seed, &self.plan.name, &[state.epoch as u64, place as u64])
+                    .random(),
             };
             let loss = state.step(architecture, self.recipe, teacher, (&images, &targets), at)?;
             losses.push((loss, indices.len()));

@@ -440,19 +440,19 @@ fn the_edits_of_every_individual_lead_from_its_parent_to_it() {
     let mut used = BTreeSet::new();
     for individual in &all {
         let Some(parent) = individual.parent else {
-            assert!(individual.edits.is_empty() && *individual.architecture == initial[individual.child]);
+            assert!(individual.edits.is_empty() && individual.architecture == initial[individual.child]);
             continue;
         };
         assert!((1..=3).contains(&individual.edits.len()));
         assert!(parent < individual.id && all[parent as usize].generation < individual.generation);
-        let mut architecture = (*all[parent as usize].architecture).clone();
+        let mut architecture = all[parent as usize].architecture.clone();
         for edit in &individual.edits {
             used.insert(edit.morphism.clone());
             if let Some(rewrite) = edit.rewrite(&architecture).unwrap() {
                 architecture = rewrite.architecture;
             }
         }
-        assert_eq!(architecture, *individual.architecture, "individual {}", individual.id);
+        assert_eq!(architecture, individual.architecture, "individual {}", individual.id);
         assert_eq!(architecture.fingerprint(), individual.fingerprint);
     }
     assert!(used.len() >= 4, "{used:?}");

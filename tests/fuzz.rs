@@ -77,7 +77,7 @@ fn failure() -> Failure {
         train_mode: false,
         images: 0,
         edits: vec![CaseEdit { morphism: "widen".into(), site: site.clone(), seed: 0 }],
-        architecture: (**network.architecture()).clone(),
+        architecture: network.architecture().clone(),
         weights: weights.collect(),
     };
     let problem = "the logits differ".into();

@@ -1,7 +1,7 @@
 //! Several networks trained side by side, as a search trains its children.
 
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
 
 use candle_core::{DType, Device};
 use morphisms::{Architecture, Network};
@@ -35,13 +35,12 @@ pub fn prepare(architectures: &[Architecture], images: usize, settings: &Setting
     }
     let mut networks = architectures.to_vec();
     networks.sort_by_key(|network| std::cmp::Reverse(network.macs()));
-    let networks: Vec<_> = networks.into_iter().map(Arc::new).collect();
     let pool = |_| ThreadPoolBuilder::new().num_threads(1).build();
     let pools = (0..settings.threads).map(pool).collect::<std::result::Result<Vec<_>, _>>()?;
     Ok(Box::new(move || timed(|| train_all(&networks, &pools, &data))))
 }
 
-fn train_all(networks: &[Arc<Architecture>], pools: &[ThreadPool], data: &Dataset) -> Result<()> {
+fn train_all(networks: &[Architecture], pools: &[ThreadPool], data: &Dataset) -> Result<()> {
     let queue = Mutex::new(networks.iter());
     let next = || queue.lock().unwrap_or_else(PoisonError::into_inner).next();
     std::thread::scope(|scope| {
@@ -57,7 +56,7 @@ fn train_all(networks: &[Arc<Architecture>], pools: &[ThreadPool], data: &Datase
 }
 
 /// One epoch from fresh weights, without augmentation.
-fn train(architecture: &Arc<Architecture>, data: &Dataset) -> Result<()> {
+fn train(architecture: &Architecture, data: &Dataset) -> Result<()> {
     let recipe = Recipe { batch: cases::BATCH, crop: 0, ..Recipe::default() };
     let plan = Plan { seed: 0, name: "race".into(), epochs: 1, distill_epochs: 0, lr: recipe.initial_lr };
     let network = Network::init(architecture.clone(), 0, DType::F32, &Device::Cpu)?;

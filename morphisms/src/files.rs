@@ -43,7 +43,7 @@ impl Network {
     pub fn save(&self, folder: impl AsRef<Path>) -> Result<()> {
         let folder = folder.as_ref();
         std::fs::create_dir_all(folder).map_err(io(folder))?;
-        let text = serde_json::to_string_pretty(&Document { architecture: &**self.architecture() })?;
+        let text = serde_json::to_string_pretty(&Document { architecture: self.architecture() })?;
         write(&folder.join(Self::WEIGHTS_FILE), &self.weights().to_safetensors()?)?;
         write(&folder.join(Self::ARCHITECTURE_FILE), text.as_bytes())
     }
@@ -187,6 +187,6 @@ mod tests {
         assert!(architecture.save(&path).unwrap_err().to_string().contains("a.json"), "no such folder");
         std::fs::create_dir_all(&folder.0).unwrap();
         architecture.save(&path).unwrap();
-        assert_eq!(Architecture::load(&path).unwrap(), *architecture);
+        assert_eq!(Architecture::load(&path).unwrap(), architecture);
     }
 }

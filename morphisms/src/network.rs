@@ -1,7 +1,5 @@
 //! Networks: an architecture with weights that fit it.
 
-use std::sync::Arc;
-
 use candle_convnet::ConvAlgorithm;
 use candle_core::{DType, Device, Tensor};
 
@@ -16,7 +14,7 @@ use crate::weights::Weights;
 /// An architecture and its weights; always valid. Cloning copies no numbers.
 #[derive(Debug, Clone)]
 pub struct Network {
-    architecture: Arc<Architecture>,
+    architecture: Architecture,
     weights: Weights,
     /// Of the weights, those that a descendant may get included: rewrites can take the last one away.
     dtype: DType,
@@ -28,13 +26,13 @@ impl Network {
     ///
     /// # Errors
     /// [`crate::Error::Weights`] if a parameter is missing, superfluous or of the wrong shape.
-    pub fn new(architecture: impl Into<Arc<Architecture>>, weights: Weights) -> Result<Self> {
+    pub fn new(architecture: Architecture, weights: Weights) -> Result<Self> {
         let first = weights.iter().next().map(|(_, tensor)| (tensor.dtype(), tensor.device().clone()));
         let (dtype, device) = first.unwrap_or((DType::F32, Device::Cpu));
-        Self::of(architecture.into(), weights, dtype, device)
+        Self::of(architecture, weights, dtype, device)
     }
 
-    fn of(architecture: Arc<Architecture>, weights: Weights, dtype: DType, device: Device) -> Result<Self> {
+    fn of(architecture: Architecture, weights: Weights, dtype: DType, device: Device) -> Result<Self> {
         weights.check(&architecture)?;
         Ok(Self { architecture, weights, dtype, device })
     }
@@ -43,19 +41,13 @@ impl Network {
     ///
     /// # Errors
     /// When a tensor cannot be made.
-    pub fn init(
-        architecture: impl Into<Arc<Architecture>>,
-        seed: u64,
-        dtype: DType,
-        device: &Device,
-    ) -> Result<Self> {
-        let architecture = architecture.into();
+    pub fn init(architecture: Architecture, seed: u64, dtype: DType, device: &Device) -> Result<Self> {
         let weights = init(&architecture, seed, dtype, device)?;
         Ok(Self { architecture, weights, dtype, device: device.clone() })
     }
 
     /// The architecture.
-    pub fn architecture(&self) -> &Arc<Architecture> {
+    pub fn architecture(&self) -> &Architecture {
         &self.architecture
     }
 
@@ -125,7 +117,7 @@ impl Network {
     pub fn child(&self, rewrite: &Rewrite, batch: Option<&Tensor>) -> Result<Self> {
         let inheritance = rewrite.inheritance.resolved(self, batch)?;
         let weights = inheritance.apply(&self.weights, self.dtype(), &self.device())?;
-        Self::of(rewrite.architecture.clone().into(), weights, self.dtype(), self.device())
+        Self::of(rewrite.architecture.clone(), weights, self.dtype(), self.device())
     }
 
     /// This network with the running statistics of every batch norm replaced by those of `images`

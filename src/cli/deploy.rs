@@ -100,7 +100,7 @@ fn package(store: &Store, id: u64) -> Result<Package> {
     let input = individual.architecture.input();
     let (height, width) = input.spatial();
     let description = Description {
-        architecture: (*individual.architecture).clone(),
+        architecture: individual.architecture.clone(),
         image: crate::data::ImageShape { channels: input.channels(), height, width },
         normalisation,
         classes: store.database.fact("classes")?,

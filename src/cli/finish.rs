@@ -120,7 +120,7 @@ fn job(store: &Store, child: usize, member: &Individual, epochs: usize, from_scr
         load_network(store, member)?;
         Start::Inherit {
             parent: member.id,
-            architecture: Box::new((*member.architecture).clone()),
+            architecture: member.architecture.clone(),
             weights: member.weights.clone().unwrap_or_default(),
             edits: vec![Edit::keep_training()],
         }
@@ -129,5 +129,5 @@ fn job(store: &Store, child: usize, member: &Individual, epochs: usize, from_scr
     let how = if from_scratch { "scratch" } else { "on" };
     let name = format!("finish-{}-{how}-{epochs}", member.id);
     let plan = Plan { seed: config.seed, name, epochs, distill_epochs: 0, lr };
-    Ok(Job { generation: 0, child, architecture: (*member.architecture).clone(), start, plan })
+    Ok(Job { generation: 0, child, architecture: member.architecture.clone(), start, plan })
 }

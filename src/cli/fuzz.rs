@@ -17,6 +17,7 @@ use crate::config::{Config, one_of};
 use crate::fuzz::{Campaign, Outcome, THREAD};
 use crate::search::worker_count;
 use crate::stop::Stop;
+use crate::store::write_atomically;
 use crate::{Error, Result, device};
 
 /// Redraws of the progress bar: in so many cases.
@@ -120,5 +121,5 @@ fn write(path: &Path, text: &str) -> Result<()> {
     if let Some(folder) = path.parent() {
         std::fs::create_dir_all(folder).map_err(Error::io("create", folder))?;
     }
-    std::fs::write(path, text).map_err(Error::io("write", path))
+    write_atomically(path, text.as_bytes())
 }

@@ -191,7 +191,7 @@ struct ExportArgs {
 
 #[derive(Debug, Args)]
 struct FuzzArgs {
-    /// Networks that a chain of edits starts from; a thousand take a second.
+    /// Networks that a chain of edits starts from; two cores run some three thousand a second.
     #[arg(long, value_name = "N", default_value_t = 10_000)]
     cases: u64,
     /// The most edits of a chain.

@@ -29,7 +29,7 @@ pub enum Start {
         /// The parent.
         parent: u64,
         /// The parent's architecture.
-        architecture: Box<Architecture>,
+        architecture: Architecture,
         /// Content hash of the parent's weights.
         weights: String,
         /// The steps to the child.

@@ -100,7 +100,7 @@ impl Workshop {
             }
             Start::Inherit { architecture, weights, edits, .. } => {
                 let weights: Weights = self.blobs.get(weights, &self.device)?;
-                let parent = Network::new((**architecture).clone(), weights)?;
+                let parent = Network::new(architecture.clone(), weights)?;
                 Ok((inherit(&parent, edits, &self.calibration_batch()?)?, Some(parent)))
             }
         }

@@ -1,7 +1,6 @@
 //! Carrying out a generation: from jobs to committed individuals.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::time::Instant;
 
 use super::{Phases, Search, hypervolume, load_network, reported_front, test_errors};
@@ -110,7 +109,7 @@ impl Search {
             parent,
             edits,
             fingerprint: job.architecture.fingerprint(),
-            architecture: Arc::new(job.architecture.clone()),
+            architecture: job.architecture.clone(),
             objectives,
             weights,
             first_error,

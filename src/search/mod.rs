@@ -86,7 +86,7 @@ pub struct Search {
     strategy: Box<dyn Strategy>,
     individuals: Vec<Individual>,
     /// What was trained already, to know duplicates.
-    known: BTreeMap<Fingerprint, Vec<Arc<Architecture>>>,
+    known: BTreeMap<Fingerprint, Vec<Architecture>>,
     reference: Vec<f64>,
     observer: Arc<dyn Observer>,
     stop: Arc<Stop>,

@@ -126,7 +126,7 @@ impl Search {
         };
         let name = job_name(generation, child);
         let plan = Plan { seed: *seed, name, epochs: recipe.epochs, distill_epochs, lr: recipe.lr };
-        let architecture = Box::new((*parent.architecture).clone());
+        let architecture = parent.architecture.clone();
         let start =
             Start::Inherit { parent: parent.id, architecture, weights, edits: proposal.edits.clone() };
         Ok(Job { generation, child, architecture: proposal.architecture.clone(), start, plan })

@@ -1,7 +1,7 @@
 //! The tables of a run, in SQLite.
 
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use serde::Serialize;
@@ -240,7 +240,7 @@ impl Database {
             child: number("child")?,
             parent: row.get::<_, Option<i64>>("parent")?.map(|parent| parent as u64),
             edits: self.decode(&edits)?,
-            architecture: Arc::new(self.decode(&architecture)?),
+            architecture: self.decode(&architecture)?,
             fingerprint: fingerprint.parse().map_err(|error| Error::Run {
                 path: self.path.clone(),
                 problem: format!("fingerprint {fingerprint}: {error}"),
@@ -271,7 +271,7 @@ impl Database {
                     individual.child as i64,
                     individual.parent.map(|parent| parent as i64),
                     encode(&individual.edits)?,
-                    encode(&*individual.architecture)?,
+                    encode(&individual.architecture)?,
                     individual.fingerprint.to_string(),
                     individual.weights,
                     individual.first_error,

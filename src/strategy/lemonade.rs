@@ -38,7 +38,7 @@ impl Strategy for Lemonade {
         let parent = &self.population.members[member];
         let settings = &self.setting.config.lemonade;
         if rng.random::<f64>() < settings.continue_share {
-            let (edits, architecture) = (vec![Edit::keep_training()], (*parent.architecture).clone());
+            let (edits, architecture) = (vec![Edit::keep_training()], parent.architecture.clone());
             return Ok(Some(Proposal { parent: Some(parent.id), edits, architecture }));
         }
         let count = rng.random_range(1..=settings.max_morphisms);

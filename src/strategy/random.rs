@@ -37,7 +37,7 @@ impl Strategy for Random {
         let (parent, start, most) = match self.inherits {
             true => match self.population.members.choose(rng) {
                 Some(member) => {
-                    (Some(member.id), &*member.architecture, self.setting.config.lemonade.max_morphisms)
+                    (Some(member.id), &member.architecture, self.setting.config.lemonade.max_morphisms)
                 }
                 None => return Ok(None),
             },

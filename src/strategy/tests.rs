@@ -22,7 +22,7 @@ fn individual(id: u64, architecture: &Architecture, parent: Option<u64>, edits: 
         child: id as usize,
         parent,
         edits: edits.to_vec(),
-        architecture: Arc::new(architecture.clone()),
+        architecture: architecture.clone(),
         fingerprint: architecture.fingerprint(),
         objectives,
         weights: None,

@@ -52,11 +52,12 @@ impl Morphism for Branch {
     }
 
     fn rewrite(&self, architecture: &Architecture, site: &Site, seed: u64) -> Result<Rewrite> {
-        let (&[conv], true) = (site.layers.as_slice(), self.sites(architecture).contains(site)) else {
+        let start = site.layers.first().and_then(|&conv| architecture.get(conv));
+        let start = start.filter(|conv| *site == Site::new(&[conv.id], 0));
+        let Some(path) = start.and_then(|conv| path(architecture, conv)) else {
             let expected = "expected a convolution that leads to a ReLU, leaky or not, directly or through a normalisation";
             return Err(no_site(self, site, expected));
         };
-        let path = path(architecture, architecture.node(conv)).unwrap_or_default();
         let (child, twins) = doubled(architecture, &path)?;
         let mut inheritance = Inheritance::keep(architecture, &child);
         // The last layer before the activation.

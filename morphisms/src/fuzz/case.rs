@@ -101,7 +101,7 @@ impl Case {
             train_mode,
             images,
             edits,
-            architecture: (**network.architecture()).clone(),
+            architecture: network.architecture().clone(),
             weights: network.weights().iter().map(values).collect::<Result<_>>()?,
         })
     }

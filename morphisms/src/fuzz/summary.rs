@@ -17,7 +17,7 @@ pub struct Summary {
     pub cases: u64,
     /// Edits that were applied.
     pub rewrites: u64,
-    /// Edits that were left out: their morphism had no site, or the child would have been too large.
+    /// Edits that were left out: no morphism had a site, or the child would have been too large.
     pub left_out: u64,
     /// By morphism.
     pub morphisms: BTreeMap<String, Tally>,

@@ -174,7 +174,7 @@ pub(crate) fn gather(
     Ok(taken.broadcast_mul(&scale)?)
 }
 
-/// [`gather`] in one pass over memory: a child costs little more than copying what changes.
+/// [`gather`] in one pass over memory, where candle takes one to select and one to scale.
 fn gather_on_cpu<T: WithDType>(
     tensor: &Tensor,
     axis: usize,
