@@ -43,16 +43,13 @@ impl Morphism for DeepenResidual {
     }
 
     fn sites(&self, architecture: &Architecture) -> Vec<Site> {
-        let kernels = |node: &Node| match node.shape {
-            Shape::Map { .. } => kernels(node.shape).collect(),
-            Shape::Vector(_) => vec![0],
-        };
-        let tensors = architecture.nodes().filter(|node| is_site(architecture, node));
-        tensors.flat_map(|x| kernels(x).into_iter().map(|kernel| Site::new(&[x.id], kernel))).collect()
+        architecture.nodes().flat_map(|node| sites_at(architecture, node)).collect()
     }
 
     fn rewrite(&self, architecture: &Architecture, site: &Site, seed: u64) -> Result<Rewrite> {
-        let (&[x], true) = (site.layers.as_slice(), self.sites(architecture).contains(site)) else {
+        let x = site.layers.first().and_then(|&x| architecture.get(x));
+        let is_site = |x: &&Node| sites_at(architecture, x).contains(site);
+        let Some(x) = x.filter(is_site).map(|x| x.id) else {
             let expected =
                 "expected a tensor between image and logits, and on a map a kernel that fits into it";
             return Err(no_site(self, site, expected));
@@ -64,19 +61,32 @@ impl Morphism for DeepenResidual {
         draft.inputs_mut(sum).into_iter().for_each(|inputs| inputs.push(last));
         let child = draft.build()?;
         let mut inheritance = Inheritance::keep(architecture, &child);
-        for (key, shape) in child.parameters() {
-            let zero = key == ParamKey::new(last, Role::Weight);
-            inheritance.sources.entry(key).or_insert_with(|| match zero {
-                true => Source::Constant { shape, value: 0.0 },
-                false => fresh(key, &shape, 0, shape[0], seed),
-            });
+        for node in child.nodes().filter(|node| architecture.get(node.id).is_none()) {
+            for (role, shape) in node.layer.parameters(child.input_shape(node).channels()) {
+                let key = ParamKey::new(node.id, role);
+                let source = match key == ParamKey::new(last, Role::Weight) {
+                    true => Source::Constant { shape, value: 0.0 },
+                    false => fresh(key, &shape, 0, shape[0], seed),
+                };
+                inheritance.set(node.id, role, source);
+            }
         }
         Ok(Rewrite { architecture: child, inheritance })
     }
 }
 
+/// The sites at which the output of `node` is x.
+fn sites_at(architecture: &Architecture, node: &Node) -> Vec<Site> {
+    let kernels: Vec<usize> = match node.shape {
+        _ if !may_be_x(architecture, node) => Vec::new(),
+        Shape::Map { .. } => kernels(node.shape).collect(),
+        Shape::Vector(_) => vec![0],
+    };
+    kernels.into_iter().map(|kernel| Site::new(&[node.id], kernel)).collect()
+}
+
 /// Whether the output of `node` may become x.
-fn is_site(architecture: &Architecture, node: &Node) -> bool {
+fn may_be_x(architecture: &Architecture, node: &Node) -> bool {
     let flattened =
         matches!(node.layer, Layer::Flatten) && architecture.input_shape(node).spatial() != (1, 1);
     !flattened && !matches!(node.layer, Layer::Input) && node.id != architecture.output()
