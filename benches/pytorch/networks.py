@@ -120,6 +120,13 @@ def kind_of(layer: dict) -> str:
     return layer.get("function", layer["type"])
 
 
+def padding(window: dict) -> tuple[int, int]:
+    """That of a window, (height, width). PyTorch's layers pad opposite sides alike."""
+    if len(window["padding"]) != 2:
+        raise ValueError(f"expected an even padding, found {window['padding']}")
+    return tuple(window["padding"])
+
+
 def build(layer: dict, channels: list[int]) -> tuple[nn.Module, int]:
     """The module of one layer and its output channels, or features; `channels` are its inputs'."""
     kind, width = kind_of(layer), channels[0]
@@ -133,7 +140,7 @@ def build(layer: dict, channels: list[int]) -> tuple[nn.Module, int]:
                 layer["out_channels"],
                 tuple(window["kernel"]),
                 tuple(window["stride"]),
-                tuple(window["padding"]),
+                padding(window),
                 tuple(layer["dilation"]),
                 layer["groups"],
                 layer["bias"],
@@ -144,8 +151,10 @@ def build(layer: dict, channels: list[int]) -> tuple[nn.Module, int]:
             return nn.BatchNorm2d(width, layer["eps"]), width
         case "pool":
             window = layer["window"]
-            pool = nn.MaxPool2d if layer["kind"] == "max" else nn.AvgPool2d
-            return pool(tuple(window["kernel"]), tuple(window["stride"]), tuple(window["padding"])), width
+            sizes = tuple(window["kernel"]), tuple(window["stride"]), padding(window)
+            if layer["kind"] == "max":
+                return nn.MaxPool2d(*sizes), width
+            return nn.AvgPool2d(*sizes, count_include_pad=layer["kind"] == "average"), width
         case "global_average_pool":
             return nn.AdaptiveAvgPool2d(1), width
         case "add":
@@ -203,7 +212,7 @@ def to_onnx(network: Network, batch: int) -> bytes:
                 node("Relu", inputs, output)
             case "pool":
                 is_max = isinstance(layer, nn.MaxPool2d)
-                extra = {} if is_max else {"count_include_pad": 1}
+                extra = {} if is_max else {"count_include_pad": int(layer.count_include_pad)}
                 node(
                     "MaxPool" if is_max else "AveragePool",
                     inputs,

@@ -86,7 +86,7 @@ pub fn prepare_conv(spec: &ConvSpec, pass: Pass) -> Result<Run> {
     let ConvSpec { input, out_channels, kernel, groups, input_gradient } = *spec;
     let image = values(&input, 1.0)?;
     let weight = values(&[out_channels, input[1] / groups, kernel, kernel], 0.1)?;
-    let padding = (kernel / 2, kernel / 2);
+    let padding = (kernel / 2, kernel / 2).into();
     let config = Conv2dConfig { padding, groups, ..Default::default() };
     match pass {
         Pass::Forward => Ok(Box::new(move || timed(|| Ok(conv2d(&image, &weight, None, &config)?)))),

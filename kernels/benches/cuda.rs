@@ -64,7 +64,8 @@ impl Bench {
         let name = format!("conv {kernel}x{kernel} {channels}->{out} g{groups} {size}x{size}");
         let x = self.tensor(&[BATCH, channels, size, size], 1.0)?;
         let weight = self.tensor(&[out, channels / groups, kernel, kernel], 0.1)?;
-        let cfg = Conv2dConfig { padding: (kernel / 2, kernel / 2), groups, ..Default::default() };
+        let cfg =
+            Conv2dConfig { padding: Padding::even(kernel / 2, kernel / 2), groups, ..Default::default() };
         self.layer(&name, vec![x, weight], Box::new(move |v| conv2d(&v[0], &v[1], None, &cfg)))
     }
 
@@ -118,7 +119,7 @@ impl Bench {
     }
 }
 
-const HALVE: Pool2dConfig = Pool2dConfig { kernel: (2, 2), stride: (2, 2), padding: (0, 0) };
+const HALVE: Pool2dConfig = Pool2dConfig { kernel: (2, 2), stride: (2, 2), padding: Padding::NONE };
 
 fn one_hot(labels: &Tensor) -> Result<Tensor> {
     let classes = Tensor::arange(0u32, 10, &Device::Cpu)?;
@@ -126,7 +127,7 @@ fn one_hot(labels: &Tensor) -> Result<Tensor> {
 }
 
 fn loss(images: &Tensor, targets: &Tensor, values: &[Value]) -> Result<Value> {
-    let same = Conv2dConfig { padding: (1, 1), ..Default::default() };
+    let same = Conv2dConfig { padding: Padding::even(1, 1), ..Default::default() };
     let mut x = Value::from(images.clone());
     for (block, v) in values.chunks_exact(3).take(5).enumerate() {
         x = conv2d(&x, &v[0], None, &same)?;

@@ -31,7 +31,7 @@ struct Case {
 fn conv(name: &'static str, x: [usize; 3], out: usize, kernel: usize, groups: usize) -> Case {
     let [channels, h, w] = x;
     let weight = tensor(&[out, channels / groups, kernel, kernel], 0.1);
-    let padding = (kernel / 2, kernel / 2);
+    let padding = Padding::even(kernel / 2, kernel / 2);
     let cfg = Conv2dConfig { padding, groups, ..Default::default() };
     Case {
         name,
@@ -51,7 +51,7 @@ fn norm(name: &'static str, x: [usize; 3], epilogue: Epilogue) -> Case {
 }
 
 fn halve(x: &Value) -> Result<Value> {
-    max_pool2d(x, &Pool2dConfig { kernel: (2, 2), stride: (2, 2), padding: (0, 0) })
+    max_pool2d(x, &Pool2dConfig { kernel: (2, 2), stride: (2, 2), padding: Padding::NONE })
 }
 
 fn pool(name: &'static str, x: [usize; 3]) -> Case {

@@ -16,6 +16,7 @@ mod winograd;
 
 use crate::op::{Argument, Compute, Op, Run};
 use crate::operand::Operand;
+use crate::padding::Padding;
 use crate::reduce::ChannelSums;
 use crate::tensor::{check_dtypes, check_shape, values, with_float};
 #[cfg(feature = "cuda")]
@@ -33,8 +34,8 @@ const OP: &str = "conv2d";
 pub struct Conv2dConfig {
     /// Distance between neighbouring outputs, in pixels of the input.
     pub stride: (usize, usize),
-    /// Zeros added on each side of the input.
-    pub padding: (usize, usize),
+    /// Zeros around the input.
+    pub padding: Padding,
     /// Distance between neighbouring taps of the kernel, in pixels of the input.
     pub dilation: (usize, usize),
     /// Input and output channels are cut into this many independent groups; as many groups as channels
@@ -48,7 +49,7 @@ impl Default for Conv2dConfig {
     /// Stride 1, no padding, dilation 1, one group, the fastest algorithm.
     fn default() -> Self {
         let algorithm = ConvAlgorithm::Auto;
-        Self { stride: (1, 1), padding: (0, 0), dilation: (1, 1), groups: 1, algorithm }
+        Self { stride: (1, 1), padding: Padding::NONE, dilation: (1, 1), groups: 1, algorithm }
     }
 }
 
@@ -57,7 +58,7 @@ impl Default for Conv2dConfig {
 ///
 /// As everywhere in deep learning this is a cross-correlation: the kernel is not flipped. The result is
 /// `[batch, out, out height, out width]` with
-/// `out height = (height + 2 padding - dilation (kernel height - 1) - 1) / stride + 1`, rounded down.
+/// `out height = (height + top + bottom - dilation (kernel height - 1) - 1) / stride + 1`, rounded down.
 ///
 /// 3x3 kernels in f32 usually go by Winograd's algorithm, which see under [`ConvAlgorithm`].
 ///
@@ -69,12 +70,12 @@ impl Default for Conv2dConfig {
 /// the padded input.
 ///
 /// ```
-/// use candle_convnet::{Conv2dConfig, conv2d};
+/// use candle_convnet::{Conv2dConfig, Padding, conv2d};
 /// use candle_core::{DType, Device, Tensor};
 ///
 /// let x = Tensor::ones((1, 2, 5, 7), DType::F32, &Device::Cpu)?;
 /// let weight = Tensor::ones((4, 2, 3, 3), DType::F32, &Device::Cpu)?;
-/// let cfg = Conv2dConfig { stride: (2, 2), padding: (1, 1), ..Default::default() };
+/// let cfg = Conv2dConfig { stride: (2, 2), padding: Padding::even(1, 1), ..Default::default() };
 /// let y = conv2d(&x, &weight, None, &cfg)?;
 /// assert_eq!(y.dims(), [1, 4, 3, 4]);
 /// # Ok::<(), candle_core::Error>(())

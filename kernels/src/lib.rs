@@ -18,7 +18,7 @@
 //!   they may differ in the last bits between processors with and without AVX2.
 //!
 //! ```
-//! use candle_convnet::{Conv2dConfig, Epilogue, Pool2dConfig, batch_norm_train, conv2d, max_pool2d};
+//! use candle_convnet::{Conv2dConfig, Epilogue, Padding, Pool2dConfig, batch_norm_train, conv2d, max_pool2d};
 //! use candle_core::{DType, Device, Tensor, Var};
 //!
 //! let images = Tensor::ones((8, 3, 32, 32), DType::F32, &Device::Cpu)?;
@@ -26,10 +26,10 @@
 //! let gamma = Var::ones(16, DType::F32, &Device::Cpu)?;
 //! let beta = Var::zeros(16, DType::F32, &Device::Cpu)?;
 //!
-//! let same = Conv2dConfig { padding: (1, 1), ..Default::default() };
+//! let same = Conv2dConfig { padding: Padding::even(1, 1), ..Default::default() };
 //! let x = conv2d(&images, &weight, None, &same)?;
 //! let x = batch_norm_train(&x, &gamma, &beta, 1e-5, Epilogue::Relu)?.output;
-//! let halve = Pool2dConfig { kernel: (2, 2), stride: (2, 2), padding: (0, 0) };
+//! let halve = Pool2dConfig { kernel: (2, 2), stride: (2, 2), padding: Padding::NONE };
 //! let x = max_pool2d(&x, &halve)?;
 //! assert_eq!(x.dims(), [8, 16, 16, 16]);
 //! let gradients = x.sum_all()?.backward()?;
@@ -51,6 +51,7 @@ mod multiply;
 mod norm;
 mod op;
 mod operand;
+mod padding;
 mod parallel;
 mod pool;
 mod prelu;
@@ -69,7 +70,8 @@ pub use mix::mix;
 pub use multiply::multiply;
 pub use norm::{BatchNormOutput, Epilogue, batch_norm_eval, batch_norm_train, group_norm};
 pub use operand::{Operand, add, concat, flatten, scale};
-pub use pool::{Pool2dConfig, avg_pool2d, global_avg_pool2d, max_pool2d};
+pub use padding::Padding;
+pub use pool::{Pool2dConfig, avg_pool2d, avg_pool2d_excluding_padding, global_avg_pool2d, max_pool2d};
 pub use prelu::prelu;
 pub use sgd::{Parameter, SgdConfig};
 pub use tape::{Gradients, Tape, Value};

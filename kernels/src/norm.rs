@@ -10,6 +10,7 @@ mod small;
 
 use crate::op::{Argument, Compute, Op, Run};
 use crate::operand::Operand;
+use crate::padding::Padding;
 use crate::parallel::{self, Shared};
 use crate::pool::{Pool2dConfig, max_pool2d};
 use crate::simd::{Float, dispatch};
@@ -116,7 +117,7 @@ pub fn batch_norm_eval<V: Operand>(
     V::apply([&x.contiguous()?, &gamma.contiguous()?, &beta.contiguous()?], norm)
 }
 
-const HALVE: Pool2dConfig = Pool2dConfig { kernel: (2, 2), stride: (2, 2), padding: (0, 0) };
+const HALVE: Pool2dConfig = Pool2dConfig { kernel: (2, 2), stride: (2, 2), padding: Padding::NONE };
 
 /// Whether normalisation and pooling are better done one after the other.
 fn splits(x: &Tensor, epilogue: Epilogue) -> bool {

@@ -7,10 +7,11 @@ mod rows;
 
 use crate::op::{Argument, Compute, Op, Run};
 use crate::operand::Operand;
+use crate::padding::Padding;
 use crate::parallel;
 use crate::simd::{Float, Isa, Kernel, dispatch};
 use crate::tensor::{check_dtypes, image_dims, mismatch, values, with_float};
-use average::{average, average_gradient};
+use average::{average, average_gradient, average_of_pixels, average_of_pixels_gradient};
 #[cfg(feature = "cuda")]
 use candle_core::CudaStorage;
 use candle_core::backend::BackendStorage;
@@ -25,14 +26,14 @@ pub struct Pool2dConfig {
     pub kernel: (usize, usize),
     /// Distance between neighbouring windows, in pixels of the input.
     pub stride: (usize, usize),
-    /// Pixels added on each side of the input, fewer than the kernel has.
-    pub padding: (usize, usize),
+    /// Pixels around the input, on each side fewer than the kernel has.
+    pub padding: Padding,
 }
 
 /// The maximum of each window of `x` `[batch, channels, height, width]`; padding never wins.
 ///
 /// The result is `[batch, channels, out height, out width]` with
-/// `out height = (height + 2 padding - kernel height) / stride + 1`, rounded down. The gradient goes to the
+/// `out height = (height + top + bottom - kernel height) / stride + 1`, rounded down. The gradient goes to the
 /// first maximum of a window, in reading order; a window with a NaN gives NaN.
 ///
 /// # Errors
@@ -45,12 +46,24 @@ pub fn max_pool2d<V: Operand>(x: &V, cfg: &Pool2dConfig) -> Result<V> {
 /// The average of each window of `x` `[batch, channels, height, width]`, with shapes as in [`max_pool2d`].
 ///
 /// Padding counts as zeros, also in the divisor: PyTorch's default, `count_include_pad=True`. (ONNX's
-/// default is the opposite; without padding there is no difference.)
+/// default is the opposite, [`avg_pool2d_excluding_padding`].)
 ///
 /// # Errors
 /// As [`max_pool2d`].
 pub fn avg_pool2d<V: Operand>(x: &V, cfg: &Pool2dConfig) -> Result<V> {
     pool(x, cfg, Mode::Average)
+}
+
+/// The average of the pixels of each window of `x` `[batch, channels, height, width]`, with shapes as in
+/// [`max_pool2d`].
+///
+/// Padding does not count, neither as a number nor in the divisor: ONNX's default, PyTorch's
+/// `count_include_pad=False`. Without padding it is [`avg_pool2d`].
+///
+/// # Errors
+/// As [`max_pool2d`].
+pub fn avg_pool2d_excluding_padding<V: Operand>(x: &V, cfg: &Pool2dConfig) -> Result<V> {
+    pool(x, cfg, if cfg.padding == Padding::NONE { Mode::Average } else { Mode::AverageOfPixels })
 }
 
 /// The average of each channel of `x` `[batch, channels, height, width]`, as `[batch, channels, 1, 1]`.
@@ -59,15 +72,15 @@ pub fn avg_pool2d<V: Operand>(x: &V, cfg: &Pool2dConfig) -> Result<V> {
 /// If `x` is no image in f32 or f64, or has a size of zero.
 pub fn global_avg_pool2d<V: Operand>(x: &V) -> Result<V> {
     let [_, _, h, w] = image_dims("global_avg_pool2d", "x", x.tensor())?;
-    avg_pool2d(x, &Pool2dConfig { kernel: (h, w), stride: (h, w), padding: (0, 0) })
+    avg_pool2d(x, &Pool2dConfig { kernel: (h, w), stride: (h, w), padding: Padding::NONE })
 }
 
 fn pool<V: Operand>(x: &V, cfg: &Pool2dConfig, mode: Mode) -> Result<V> {
     check_dtypes(mode.op(), &[("x", x.tensor())])?;
     let [batch, channels, h, w] = image_dims(mode.op(), "x", x.tensor())?;
     let axis = |input, kernel, stride, padding| Axis::new(mode.op(), input, kernel, stride, padding);
-    let height = axis(h, cfg.kernel.0, cfg.stride.0, cfg.padding.0)?;
-    let width = axis(w, cfg.kernel.1, cfg.stride.1, cfg.padding.1)?;
+    let height = axis(h, cfg.kernel.0, cfg.stride.0, cfg.padding.vertical())?;
+    let width = axis(w, cfg.kernel.1, cfg.stride.1, cfg.padding.horizontal())?;
     V::apply([&x.contiguous()?], Pool { mode, batch, channels, windows: Windows { height, width } })
 }
 
@@ -75,6 +88,8 @@ fn pool<V: Operand>(x: &V, cfg: &Pool2dConfig, mode: Mode) -> Result<V> {
 enum Mode {
     Max,
     Average,
+    /// Without the padding.
+    AverageOfPixels,
 }
 
 impl Mode {
@@ -82,6 +97,7 @@ impl Mode {
         match self {
             Self::Max => "max_pool2d",
             Self::Average => "avg_pool2d",
+            Self::AverageOfPixels => "avg_pool2d_excluding_padding",
         }
     }
 }
@@ -93,25 +109,39 @@ struct Axis {
     output: usize,
     kernel: usize,
     stride: usize,
+    /// Before the first pixel; what is behind the last one counts in `output` alone.
     padding: usize,
 }
 
 impl Axis {
-    fn new(op: &str, input: usize, kernel: usize, stride: usize, padding: usize) -> Result<Self> {
+    fn new(
+        op: &str,
+        input: usize,
+        kernel: usize,
+        stride: usize,
+        (padding, end): (usize, usize),
+    ) -> Result<Self> {
         if kernel == 0 || stride == 0 {
             let found = format!("kernel {kernel}, stride {stride}");
             return Err(mismatch(op, "kernel and stride of at least 1", found));
         }
-        if padding >= kernel {
-            return Err(mismatch(op, format!("padding below the kernel's {kernel}"), padding));
+        // So every window sees a pixel.
+        if padding.max(end) >= kernel {
+            return Err(mismatch(op, format!("padding below the kernel's {kernel}"), padding.max(end)));
         }
-        match (input + 2 * padding).checked_sub(kernel) {
+        match (input + padding + end).checked_sub(kernel) {
             Some(room) => Ok(Self { input, output: room / stride + 1, kernel, stride, padding }),
             None => {
-                let expected = format!("a kernel no larger than the padded input, {input} + 2 * {padding}");
+                let expected =
+                    format!("a kernel no larger than the padded input, {padding} + {input} + {end}");
                 Err(mismatch(op, expected, kernel))
             }
         }
+    }
+
+    /// Windows of two pixels that tile it from the first pixel on, none of them in the padding.
+    fn halves(self) -> bool {
+        (self.kernel, self.stride, self.padding) == (2, 2, 0) && 2 * self.output <= self.input
     }
 
     /// The pixels of window `i` that are not padding; never empty.
@@ -154,8 +184,7 @@ impl Windows {
     /// Non-overlapping 2x2 windows that start at the first pixel, in rows of half a vector or more: the usual
     /// case, worth its own loop.
     fn halves(self) -> bool {
-        let half = |axis: Axis| (axis.kernel, axis.stride, axis.padding) == (2, 2, 0);
-        half(self.height) && half(self.width) && self.width.output >= HALF
+        self.height.halves() && self.width.halves() && self.width.output >= HALF
     }
 }
 
@@ -174,6 +203,7 @@ impl Pool {
         let kind = match self.mode {
             Mode::Max => PoolKind::Max,
             Mode::Average => PoolKind::Average,
+            Mode::AverageOfPixels => PoolKind::AverageOfPixels,
         };
         let sizes = |axis: Axis| [axis.input, axis.output, axis.kernel, axis.stride, axis.padding];
         let windows = Windows::new(self.mode.op(), sizes(self.windows.height), sizes(self.windows.width))?;
@@ -239,6 +269,7 @@ impl<T: Float> Kernel for Forward<'_, T> {
                 Mode::Max if self.windows.halves() => max::halves::<I, T>(self.windows, x, y),
                 Mode::Max => max::any(self.windows, x, line, y),
                 Mode::Average => average(self.windows, x, line, y),
+                Mode::AverageOfPixels => average_of_pixels(self.windows, x, line, y),
             }
         }
     }
@@ -288,12 +319,14 @@ impl<T: Float> Kernel for Backward<'_, T> {
     fn run<I: Isa>(self) {
         let (from, to) = (self.windows.input_len(), self.windows.output_len());
         let line = &mut vec![T::ZERO; self.windows.width.input];
+        let shares = &mut vec![T::ZERO; self.windows.width.output];
         let planes = self.x.chunks_exact(from).zip(self.dy.chunks_exact(to));
         for ((x, dy), dx) in planes.zip(self.dx.chunks_exact_mut(from)) {
             match self.mode {
                 Mode::Max if self.windows.halves() => max::halves_gradient::<I, T>(self.windows, x, dy, dx),
                 Mode::Max => max::any_gradient(self.windows, x, dy, dx),
                 Mode::Average => average_gradient(self.windows, dy, line, dx),
+                Mode::AverageOfPixels => average_of_pixels_gradient(self.windows, dy, (line, shares), dx),
             }
         }
     }

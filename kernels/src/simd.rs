@@ -360,7 +360,7 @@ impl<T: Float> Lanes<T> {
 mod tests {
     use super::InstructionSet;
     use crate::{
-        Activation, Conv2dConfig, ConvAlgorithm, Epilogue, Pool2dConfig, activation, avg_pool2d,
+        Activation, Conv2dConfig, ConvAlgorithm, Epilogue, Padding, Pool2dConfig, activation, avg_pool2d,
         batch_norm_train, conv2d, dropout, global_avg_pool2d, group_norm, linear, max_pool2d, multiply,
         prelu,
     };
@@ -392,9 +392,9 @@ mod tests {
         FORCED.set(Some(set));
         let shapes: [&[usize]; 5] = [&[7, 3, 3, 3], &[7, 1, 3, 3], &[7], &[7], &[5, 7]];
         let v: Vec<Var> = shapes.iter().map(|s| Var::from_tensor(&tensor(s)?)).collect::<Result<_>>()?;
-        let cfg = Conv2dConfig { padding: (1, 1), algorithm, ..Default::default() };
-        let window = Pool2dConfig { kernel: (3, 3), stride: (1, 1), padding: (1, 1) };
-        let halve = Pool2dConfig { kernel: (2, 2), stride: (2, 2), padding: (0, 0) };
+        let cfg = Conv2dConfig { padding: Padding::even(1, 1), algorithm, ..Default::default() };
+        let window = Pool2dConfig { kernel: (3, 3), stride: (1, 1), padding: Padding::even(1, 1) };
+        let halve = Pool2dConfig { kernel: (2, 2), stride: (2, 2), padding: Padding::NONE };
         let x = conv2d(&tensor(&[4, 3, 17, 21])?, &v[0], None, &cfg)?;
         let x = conv2d(&x, &v[1], Some(&v[3]), &Conv2dConfig { groups: 7, ..cfg })?;
         let x = batch_norm_train(&x, &v[2], &v[3], 1e-5, Epilogue::Relu)?.output;

@@ -84,13 +84,20 @@ fn pair(random: &mut Numbers, low: usize, high: usize) -> (usize, usize) {
     (between(random, low, high), between(random, low, high))
 }
 
+/// Up to `most`, (height, width), on each side, each side by itself every other time.
+fn padding(random: &mut Numbers, most: (usize, usize)) -> Padding {
+    let [top, bottom] = [0; 2].map(|_| between(random, 0, most.0));
+    let [left, right] = [0; 2].map(|_| between(random, 0, most.1));
+    if random.integer() % 2 == 0 { Padding::even(top, left) } else { Padding { top, left, bottom, right } }
+}
+
 /// Sizes, kernels, strides, paddings, dilations and groups at random; depthwise every fourth time.
 fn convolution(random: &mut Numbers, case: usize) -> (Vec<Tensor>, Conv2dConfig) {
     let groups = if case.is_multiple_of(4) { between(random, 2, 8) } else { between(random, 1, 3) };
     let (channels, outputs) = if case.is_multiple_of(4) { (1, 1) } else { pair(random, 1, 8) };
     let kernel = pair(random, 1, 5);
     let (stride, dilation) = (pair(random, 1, 3), pair(random, 1, 2));
-    let padding = (between(random, 0, kernel.0), between(random, 0, kernel.1));
+    let padding = padding(random, kernel);
     let reach = |kernel, dilation| (kernel - 1) * dilation + 1;
     let h = reach(kernel.0, dilation.0) + between(random, 0, 20);
     let w = reach(kernel.1, dilation.1) + between(random, 0, 20);
@@ -121,7 +128,8 @@ fn convolution_agrees_with_the_cpu() -> Result<()> {
         for kernel in [1, 3] {
             let x = random.tensor(&[8, channels, size, size]);
             let weight = random.tensor(&[outputs, channels / groups, kernel, kernel]);
-            let cfg = Conv2dConfig { padding: (kernel / 2, kernel / 2), groups, ..Default::default() };
+            let cfg =
+                Conv2dConfig { padding: Padding::even(kernel / 2, kernel / 2), groups, ..Default::default() };
             row.check(&device, &[x, weight], &cfg, |a| conv2d(&a[0], &a[1], None, &cfg))?;
         }
     }
@@ -144,9 +152,10 @@ fn pooling_agrees_with_the_cpu() -> Result<()> {
     print_header();
     let mut random = Numbers(2);
     let (mut max, mut average) = (Row::new("max_pool2d"), Row::new("avg_pool2d"));
+    let mut of_pixels = Row::new("avg_pool2d_excluding_padding");
     for _ in 0..60 {
         let (kernel, stride) = (pair(&mut random, 1, 7), pair(&mut random, 1, 4));
-        let padding = (between(&mut random, 0, kernel.0 - 1), between(&mut random, 0, kernel.1 - 1));
+        let padding = padding(&mut random, (kernel.0 - 1, kernel.1 - 1));
         let (h, w) = (kernel.0 + between(&mut random, 0, 12), kernel.1 + between(&mut random, 0, 12));
         let (batch, channels) = pair(&mut random, 1, 5);
         let cfg = Pool2dConfig { kernel, stride, padding };
@@ -156,6 +165,8 @@ fn pooling_agrees_with_the_cpu() -> Result<()> {
         max.check(&device, &[few], &case, |a| max_pool2d(&a[0], &cfg))?;
         max.check(&device, &[random.distinct(&case.0)], &case, |a| max_pool2d(&a[0], &cfg))?;
         average.check(&device, &[random.tensor(&case.0)], &case, |a| avg_pool2d(&a[0], &cfg))?;
+        let x = random.tensor(&case.0);
+        of_pixels.check(&device, &[x], &case, |a| avg_pool2d_excluding_padding(&a[0], &cfg))?;
     }
     max.print();
     average.print();
@@ -343,7 +354,7 @@ fn nan_goes_in_and_comes_out() -> Result<()> {
     }
     assert_eq!(nans(multiply(&x, &x)?), 1);
     assert_eq!(nans(dropout(&x, 0.5, 1)?), 1);
-    let window = Pool2dConfig { kernel: (2, 2), stride: (2, 2), padding: (0, 0) };
+    let window = Pool2dConfig { kernel: (2, 2), stride: (2, 2), padding: Padding::NONE };
     assert_eq!(nans(max_pool2d(&x, &window)?), 1);
     assert_eq!(nans(max_pool2d(&x, &Pool2dConfig { stride: (1, 1), ..window })?), 4);
     let (gamma, beta) = (Tensor::ones(2, DType::F32, &device)?, Tensor::zeros(2, DType::F32, &device)?);
@@ -351,7 +362,7 @@ fn nan_goes_in_and_comes_out() -> Result<()> {
     assert_eq!(nans(group_norm(&x, &gamma, &beta, 2, 1e-5)?), 16);
     assert_eq!(nans(prelu(&x, &gamma)?), 1);
     let weight = Tensor::ones((1, 2, 3, 3), DType::F32, &device)?;
-    let same = Conv2dConfig { padding: (1, 1), ..Default::default() };
+    let same = Conv2dConfig { padding: Padding::even(1, 1), ..Default::default() };
     assert_eq!(nans(conv2d(&x, &weight, None, &same)?), 9);
     Ok(())
 }
@@ -369,8 +380,8 @@ fn train(device: &Device, dtype: DType, steps: usize) -> Result<Vec<Tensor>> {
     let parameters: Vec<Parameter> = shapes.iter().enumerate().map(start).collect::<Result<_>>()?;
     let mut random = Numbers(9);
     let cfg = SgdConfig { lr: 0.02, momentum: 0.9, weight_decay: 1e-3, nesterov: true };
-    let same = Conv2dConfig { padding: (1, 1), ..Default::default() };
-    let halve = Pool2dConfig { kernel: (2, 2), stride: (2, 2), padding: (0, 0) };
+    let same = Conv2dConfig { padding: Padding::even(1, 1), ..Default::default() };
+    let halve = Pool2dConfig { kernel: (2, 2), stride: (2, 2), padding: Padding::NONE };
     let mut results = Vec::new();
     for _ in 0..steps {
         let x = random.tensor(&[20, 3, 12, 12]).to_dtype(dtype)?.to_device(device)?;

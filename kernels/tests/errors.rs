@@ -44,14 +44,21 @@ fn convolution() {
 
 #[test]
 fn pooling() {
-    let pool = |kernel, stride, padding| {
-        let cfg = Pool2dConfig { kernel: (kernel, 1), stride: (stride, 1), padding: (padding, 0) };
+    let pool = |kernel, stride, [padding, end]: [usize; 2]| {
+        let cfg = Pool2dConfig {
+            kernel: (kernel, 1),
+            stride: (stride, 1),
+            padding: Padding { bottom: end, ..Padding::even(padding, 0) },
+        };
         max_pool2d(&zeros(&[1, 1, 3, 3]), &cfg)
     };
-    fails(pool(4, 1, 0), &["max_pool2d", "padded input, 3 + 2 * 0", "found 4"]);
-    fails(pool(2, 1, 2), &["max_pool2d", "padding below the kernel's 2", "found 2"]);
-    fails(pool(0, 1, 0), &["max_pool2d", "at least 1", "kernel 0"]);
-    fails(pool(1, 0, 0), &["max_pool2d", "at least 1", "stride 0"]);
+    fails(pool(4, 1, [0, 0]), &["max_pool2d", "padded input, 0 + 3 + 0", "found 4"]);
+    fails(pool(7, 1, [1, 2]), &["max_pool2d", "padded input, 1 + 3 + 2", "found 7"]);
+    fails(pool(2, 1, [2, 2]), &["max_pool2d", "padding below the kernel's 2", "found 2"]);
+    // Behind the image alone too: the last window would lie behind the last pixel.
+    fails(pool(2, 1, [0, 2]), &["max_pool2d", "padding below the kernel's 2", "found 2"]);
+    fails(pool(0, 1, [0, 0]), &["max_pool2d", "at least 1", "kernel 0"]);
+    fails(pool(1, 0, [0, 0]), &["max_pool2d", "at least 1", "stride 0"]);
     fails(global_avg_pool2d(&zeros(&[2, 3])), &["global_avg_pool2d", "[2, 3]"]);
     let integers = Tensor::zeros((1, 1, 2, 2), DType::U8, &Device::Cpu).unwrap();
     fails(global_avg_pool2d(&integers), &["avg_pool2d", "f32 or f64", "u8"]);

@@ -17,10 +17,19 @@ struct Conv {
     seed: u64,
 }
 
+/// Padding along one axis, on each side up to `most`; every other time alike on both.
+fn padding(most: usize) -> impl Strategy<Value = (usize, usize)> {
+    (0..=most, 0..=most, any::<bool>()).prop_map(|(start, end, even)| (start, if even { start } else { end }))
+}
+
+fn sides((top, bottom): (usize, usize), (left, right): (usize, usize)) -> Padding {
+    Padding { top, left, bottom, right }
+}
+
 /// (input, kernel, stride, padding, dilation) of one axis, the dilated kernel inside the padded input.
-fn axis() -> impl Strategy<Value = (usize, usize, usize, usize, usize)> {
-    (1..=5usize, 1..=3usize, 0..=3usize, 1..=2usize).prop_flat_map(|(kernel, stride, padding, dilation)| {
-        let smallest = (dilation * (kernel - 1) + 1).saturating_sub(2 * padding).max(1);
+fn axis() -> impl Strategy<Value = (usize, usize, usize, (usize, usize), usize)> {
+    (1..=5usize, 1..=3usize, padding(3), 1..=2usize).prop_flat_map(|(kernel, stride, padding, dilation)| {
+        let smallest = (dilation * (kernel - 1) + 1).saturating_sub(padding.0 + padding.1).max(1);
         (smallest..smallest + 10).prop_map(move |input| (input, kernel, stride, padding, dilation))
     })
 }
@@ -39,7 +48,7 @@ prop_compose! {
             x: [batch, groups * channels, h, w],
             weight: [groups * outputs, channels, kh, kw],
             bias,
-            cfg: Conv2dConfig { stride: (sh, sw), padding: (ph, pw), dilation: (dh, dw), groups, algorithm: Default::default() },
+            cfg: Conv2dConfig { stride: (sh, sw), padding: sides(ph, pw), dilation: (dh, dw), groups, algorithm: Default::default() },
             seed,
         }
     }
@@ -48,8 +57,8 @@ prop_compose! {
 /// An axis of any size, so that tiles are cut off everywhere; channels that fill no vector, or several.
 fn winograd_conv() -> impl Strategy<Value = Conv> {
     let axis = || {
-        (0..=4usize).prop_flat_map(|padding| {
-            let smallest = 3usize.saturating_sub(2 * padding).max(1);
+        padding(4).prop_flat_map(|padding| {
+            let smallest = 3usize.saturating_sub(padding.0 + padding.1).max(1);
             (smallest..smallest + 14).prop_map(move |input| (input, padding))
         })
     };
@@ -60,7 +69,7 @@ fn winograd_conv() -> impl Strategy<Value = Conv> {
             weight: [groups * outputs, channels, 3, 3],
             bias,
             cfg: Conv2dConfig {
-                padding: (ph, pw),
+                padding: sides(ph, pw),
                 groups,
                 algorithm: ConvAlgorithm::Winograd,
                 ..Default::default()
@@ -100,10 +109,10 @@ impl Conv {
 }
 
 /// (input, kernel, stride, padding) of one axis of a pooling that fits.
-fn pool_axis() -> impl Strategy<Value = (usize, usize, usize, usize)> {
+fn pool_axis() -> impl Strategy<Value = (usize, usize, usize, (usize, usize))> {
     (1..=4usize, 1..=4usize, 1..=12usize).prop_flat_map(|(kernel, stride, extra)| {
-        (0..kernel).prop_map(move |padding| {
-            let smallest = kernel.saturating_sub(2 * padding).max(1);
+        padding(kernel - 1).prop_map(move |padding| {
+            let smallest = kernel.saturating_sub(padding.0 + padding.1).max(1);
             (smallest + extra - 1, kernel, stride, padding)
         })
     })
@@ -116,7 +125,7 @@ prop_compose! {
         (batch, channels) in (1..=2usize, 1..=3usize),
         seed in any::<u64>(),
     ) -> (Pool2dConfig, Tensor) {
-        let cfg = Pool2dConfig { kernel: (kh, kw), stride: (sh, sw), padding: (ph, pw) };
+        let cfg = Pool2dConfig { kernel: (kh, kw), stride: (sh, sw), padding: sides(ph, pw) };
         (cfg, Numbers(seed).distinct(&[batch, channels, h, w]))
     }
 }
@@ -138,6 +147,11 @@ proptest! {
     fn of_average_pooling((cfg, x) in pooling()) {
         check_gradients(&[x], |a| avg_pool2d(&a[0], &cfg));
     }
+
+    #[test]
+    fn of_average_pooling_without_padding((cfg, x) in pooling()) {
+        check_gradients(&[x], |a| avg_pool2d_excluding_padding(&a[0], &cfg));
+    }
 }
 
 proptest! {
@@ -155,7 +169,7 @@ proptest! {
 
     #[test]
     fn of_halving_max_pooling(h in 2..=19usize, w in 2..=35usize, seed in any::<u64>()) {
-        let cfg = Pool2dConfig { kernel: (2, 2), stride: (2, 2), padding: (0, 0) };
+        let cfg = Pool2dConfig { kernel: (2, 2), stride: (2, 2), padding: Padding::NONE };
         check_gradients(&[Numbers(seed).distinct(&[2, 2, h, w])], |a| max_pool2d(&a[0], &cfg));
     }
 
@@ -328,7 +342,7 @@ fn of_ties_goes_to_the_first_maximum() {
     let x = Tensor::new(&[[[[1f64, 2.0, 2.0], [2.0, 0.0, 2.0], [3.0, 3.0, 3.0]]]], &candle_core::Device::Cpu)
         .unwrap();
     let check = |kernel, stride, expected: [f64; 9]| {
-        let cfg = Pool2dConfig { kernel: (kernel, kernel), stride: (stride, stride), padding: (0, 0) };
+        let cfg = Pool2dConfig { kernel: (kernel, kernel), stride: (stride, stride), padding: Padding::NONE };
         let x = candle_core::Var::from_tensor(&x).unwrap();
         let y = max_pool2d(x.as_tensor(), &cfg).unwrap();
         let gradient = y.sum_all().unwrap().backward().unwrap().get(&x).unwrap().clone();

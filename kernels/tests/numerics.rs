@@ -9,12 +9,12 @@ use proptest::prelude::*;
 
 const SAME: Conv2dConfig = Conv2dConfig {
     stride: (1, 1),
-    padding: (1, 1),
+    padding: Padding::even(1, 1),
     dilation: (1, 1),
     groups: 1,
     algorithm: ConvAlgorithm::Auto,
 };
-const HALVE: Pool2dConfig = Pool2dConfig { kernel: (2, 2), stride: (2, 2), padding: (0, 0) };
+const HALVE: Pool2dConfig = Pool2dConfig { kernel: (2, 2), stride: (2, 2), padding: Padding::NONE };
 
 prop_compose! {
     fn square_conv()(
@@ -27,7 +27,8 @@ prop_compose! {
         let mut random = Numbers(seed);
         let x = random.tensor(&[batch, groups * channels, h, w]);
         let weight = random.tensor(&[groups * outputs, channels, kernel, kernel]);
-        let (stride, padding, dilation) = ((stride, stride), (padding, padding), (dilation, dilation));
+        let (stride, dilation) = ((stride, stride), (dilation, dilation));
+        let padding = Padding::even(padding, padding);
         (vec![x, weight], Conv2dConfig { stride, padding, dilation, groups, algorithm: ConvAlgorithm::Auto })
     }
 }
@@ -39,7 +40,7 @@ proptest! {
     fn convolution_is_candles((arguments, cfg) in square_conv()) {
         let (x, weight) = (&arguments[0], &arguments[1]);
         #[allow(clippy::disallowed_methods)] // candle's own is the reference here
-        let expected = x.conv2d(weight, cfg.padding.0, cfg.stride.0, cfg.dilation.0, cfg.groups).unwrap();
+        let expected = x.conv2d(weight, cfg.padding.top, cfg.stride.0, cfg.dilation.0, cfg.groups).unwrap();
         prop_assert!(distance(&conv2d(x, weight, None, &cfg).unwrap(), &expected) <= 1e-12);
     }
 
@@ -218,7 +219,7 @@ fn bits_do_not_depend_on_threads() {
         let x = relu(&mix(&x, &y, &a[7])?)?;
         let x = avg_pool2d(
             &max_pool2d(&x, &HALVE)?,
-            &Pool2dConfig { kernel: (3, 3), stride: (2, 2), padding: (1, 1) },
+            &Pool2dConfig { kernel: (3, 3), stride: (2, 2), padding: Padding::even(1, 1) },
         )?;
         linear(&global_avg_pool2d(&x)?.flatten_from(1)?, &a[5], Some(&a[6]))
     };
@@ -306,7 +307,7 @@ fn nan_passes_through() {
     let n = f64::NAN;
     same(found(relu(&x).unwrap()), &[n, 1.0, 2.0, 3.0, 0.0, 1.0, 2.0, 3.0]);
     same(found(max_pool2d(&x, &HALVE).unwrap()), &[n, 3.0]);
-    let window = Pool2dConfig { kernel: (2, 1), stride: (1, 1), padding: (0, 0) };
+    let window = Pool2dConfig { kernel: (2, 1), stride: (1, 1), padding: Padding::NONE };
     same(found(max_pool2d(&x, &window).unwrap()), &[n, 3.0, 2.0, 3.0]);
     same(found(avg_pool2d(&x, &HALVE).unwrap()), &[n, 1.25]);
     let one = Tensor::ones((1, 1, 1, 1), DType::F32, &Device::Cpu).unwrap();

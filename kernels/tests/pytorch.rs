@@ -26,13 +26,25 @@ struct Case {
 #[serde(default)]
 struct Settings {
     stride: (usize, usize),
-    padding: (usize, usize),
+    /// (height, width), or top, left, bottom and right.
+    padding: Vec<usize>,
     dilation: (usize, usize),
     groups: usize,
     kernel: (usize, usize),
     eps: f64,
     relu: bool,
     activation: String,
+}
+
+impl Settings {
+    fn padding(&self) -> Padding {
+        match self.padding[..] {
+            [] => Padding::NONE,
+            [height, width] => Padding::even(height, width),
+            [top, left, bottom, right] => Padding { top, left, bottom, right },
+            _ => panic!("the reference has a padding {:?} that this test does not know", self.padding),
+        }
+    }
 }
 
 /// PyTorch's name of a function.
@@ -65,10 +77,10 @@ impl Case {
     fn run(&self, a: &[Tensor]) -> Result<Tensor> {
         let s = &self.settings;
         let epilogue = if s.relu { Epilogue::Relu } else { Epilogue::None };
-        let pool = Pool2dConfig { kernel: s.kernel, stride: s.stride, padding: s.padding };
+        let pool = Pool2dConfig { kernel: s.kernel, stride: s.stride, padding: s.padding() };
         match self.op.as_str() {
             "conv2d" => {
-                let (stride, padding, dilation, groups) = (s.stride, s.padding, s.dilation, s.groups);
+                let (stride, padding, dilation, groups) = (s.stride, s.padding(), s.dilation, s.groups);
                 conv2d(
                     &a[0],
                     &a[1],
@@ -78,6 +90,7 @@ impl Case {
             }
             "max_pool2d" => max_pool2d(&a[0], &pool),
             "avg_pool2d" => avg_pool2d(&a[0], &pool),
+            "avg_pool2d_excluding_padding" => avg_pool2d_excluding_padding(&a[0], &pool),
             "global_avg_pool2d" => global_avg_pool2d(&a[0]),
             "batch_norm_train" => Ok(batch_norm_train(&a[0], &a[1], &a[2], s.eps, epilogue)?.output),
             "batch_norm_eval" => {
@@ -128,7 +141,7 @@ impl Case {
 
 fn check(dtype: DType, tolerance: f64) {
     let reference: Reference = serde_json::from_str(include_str!("pytorch/reference.json")).unwrap();
-    assert_eq!(reference.cases.len(), 36);
+    assert_eq!(reference.cases.len(), 49);
     for case in reference.cases {
         case.check(dtype, tolerance).unwrap();
     }

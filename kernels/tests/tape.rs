@@ -6,7 +6,7 @@ use candle_core::{DType, Device, Result, Tensor, Var};
 
 const SAME: Conv2dConfig = Conv2dConfig {
     stride: (1, 1),
-    padding: (1, 1),
+    padding: Padding::even(1, 1),
     dilation: (1, 1),
     groups: 1,
     algorithm: ConvAlgorithm::Auto,
@@ -31,7 +31,7 @@ fn loss<V: Operand>(x: &V, p: &[V]) -> Result<V> {
     let a = conv2d(&stem, &p[3], Some(&p[4]), &SAME)?;
     let b = relu(&conv2d(&stem, &p[5], None, &SAME)?)?;
     let joined = concat(&[&add(&a, &stem)?, &mix(&a, &b, &p[6])?])?;
-    let halves = Pool2dConfig { kernel: (2, 2), stride: (2, 2), padding: (0, 0) };
+    let halves = Pool2dConfig { kernel: (2, 2), stride: (2, 2), padding: Padding::NONE };
     let logits = linear(&flatten(&max_pool2d(&joined, &halves)?)?, &p[7], Some(&p[8]))?;
     let targets = Tensor::new(&[[1f64, 0., 0.], [0.1, 0.2, 0.7]], &Device::Cpu)?;
     let warm = cross_entropy(&scale(&logits, 0.5)?, &targets)?;

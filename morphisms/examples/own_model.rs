@@ -40,7 +40,7 @@ impl Model {
         let mut x = images.clone();
         for conv in 0..self.convs {
             let weight = &self.vars[&format!("conv{conv}.weight")];
-            let padding = (weight.dim(2)? / 2, weight.dim(3)? / 2);
+            let padding = (weight.dim(2)? / 2, weight.dim(3)? / 2).into();
             x = relu(&conv2d(&x, weight, None, &Conv2dConfig { padding, ..Default::default() })?)?;
         }
         let features = global_avg_pool2d(&x)?.flatten_from(1)?;

@@ -10,8 +10,8 @@
 
 use candle_core::{DType, Device};
 use morphisms::{
-    Architecture, Inheritance, Layer, Morphism, Network, Node, PoolKind, Promise, Rewrite, Shape, Site,
-    Window, check,
+    Architecture, Inheritance, Layer, Morphism, Network, Node, Padding, PoolKind, Promise, Rewrite, Shape,
+    Site, Window, check,
 };
 
 /// A site is the convolution.
@@ -63,7 +63,7 @@ fn is_pointwise(layer: &Layer) -> bool {
 /// The average pooling that alone reads `node`. Padding would bring in zeros that the convolution has not seen.
 fn pooling<'a>(architecture: &'a Architecture, node: &Node) -> Option<&'a Node> {
     architecture.only_consumer(node.id).filter(|reader| {
-        matches!(reader.layer, Layer::Pool { kind: PoolKind::Average, window } if window.padding == (0, 0))
+        matches!(reader.layer, Layer::Pool { kind: PoolKind::Average, window } if window.padding == Padding::NONE)
     })
 }
 

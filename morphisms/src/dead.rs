@@ -76,7 +76,8 @@ impl<'a> Constants<'a> {
                 input(0).iter().map(|slice| slice.map(|value| factor * value)).collect()
             }
             Layer::Dropout { .. } => input(0).clone(),
-            Layer::Pool { kind: PoolKind::Max, .. } | Layer::GlobalAveragePool => input(0).clone(),
+            Layer::Pool { kind: PoolKind::Max | PoolKind::AverageExcludingPadding, .. }
+            | Layer::GlobalAveragePool => input(0).clone(),
             // Padding counts as zeros.
             Layer::Pool { kind: PoolKind::Average, .. } => {
                 input(0).iter().map(|slice| slice.filter(|&value| value == 0.0)).collect()
@@ -234,13 +235,14 @@ mod tests {
         assert_eq!(dead(&[(6, Role::Weight, columns)]), [false, true, false, false]);
     }
 
-    /// At the border an average pooling mixes in zeros, so a constant is none behind it.
+    /// At the border an average pooling mixes in zeros, so a constant is none behind it; but not if padding does not
+    /// count.
     #[test]
     fn a_constant_does_not_survive_a_padded_average_pooling() {
-        let pool = Layer::Pool { kind: PoolKind::Average, window: Window::same(3) };
-        let builder = Network::builder(Shape::map(1, 4, 4)).conv(2, 1).batch_norm().layer(pool).batch_norm();
-        let network = builder.head(2).init_on(0, DType::F64, &Device::Cpu).unwrap();
-        for constant in [1.0, -1.0] {
+        let dead = |kind, constant: f64| {
+            let pool = Layer::Pool { kind, window: Window::same(3) };
+            let builder = Network::builder(Shape::map(1, 4, 4)).conv(2, 1).batch_norm().layer(pool);
+            let network = builder.batch_norm().head(2).init_on(0, DType::F64, &Device::Cpu).unwrap();
             let mut weights = network.weights().clone();
             let mut set = |layer, role, value: f64| {
                 let values = Tensor::new(&[value; 2], &Device::Cpu).unwrap();
@@ -252,7 +254,11 @@ mod tests {
             set(4, Role::Mean, constant);
             let network = Network::new(network.architecture().clone(), weights).unwrap();
             let channels = Channels::of(network.architecture());
-            assert_eq!(dead_channels(&network, &channels, 0).unwrap(), [false, false], "{constant}");
+            dead_channels(&network, &channels, 0).unwrap()
+        };
+        for constant in [1.0, -1.0] {
+            assert_eq!(dead(PoolKind::Average, constant), [false, false], "{constant}");
+            assert_eq!(dead(PoolKind::AverageExcludingPadding, constant), [true, true], "{constant}");
         }
     }
 }

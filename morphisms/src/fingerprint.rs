@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use siphasher::sip128::{Hasher128, SipHasher13};
 
 use crate::architecture::{Architecture, Node};
-use crate::layer::{Grouping, Layer, LayerId};
+use crate::layer::{Grouping, Layer, LayerId, Padding, Window};
 
 /// 128 bits that isomorphic architectures share. Written as 32 hexadecimal digits.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -124,9 +124,9 @@ fn hash_layer(node: &Node, hasher: &mut SipHasher13) {
         Layer::Input => number(0),
         Layer::Conv(conv) => {
             number(1);
-            let window = [conv.window.kernel, conv.window.stride, conv.window.padding, conv.dilation];
-            window.iter().for_each(|&(height, width)| (number(height), number(width)).0);
+            window_numbers(&conv.window).chain(pair(conv.dilation)).for_each(&mut number);
             [conv.out_channels, conv.groups, usize::from(conv.bias)].into_iter().for_each(&mut number);
+            far_sides(conv.window.padding).for_each(&mut number);
         }
         Layer::BatchNorm { eps } => {
             number(2);
@@ -139,8 +139,7 @@ fn hash_layer(node: &Node, hasher: &mut SipHasher13) {
         Layer::Pool { kind, window } => {
             number(4);
             number(kind as usize);
-            let window = [window.kernel, window.stride, window.padding];
-            window.iter().for_each(|&(height, width)| (number(height), number(width)).0);
+            window_numbers(&window).chain(far_sides(window.padding)).for_each(&mut number);
         }
         Layer::GlobalAveragePool => number(5),
         Layer::Add => number(6),
@@ -168,4 +167,19 @@ fn hash_layer(node: &Node, hasher: &mut SipHasher13) {
     }
     let (height, width) = node.shape.spatial();
     [node.shape.channels(), height, width].into_iter().for_each(|size| hasher.write_u64(size as u64));
+}
+
+fn pair((height, width): (usize, usize)) -> impl Iterator<Item = usize> {
+    [height, width].into_iter()
+}
+
+/// Of the padding only what is above and to the left.
+fn window_numbers(window: &Window) -> impl Iterator<Item = usize> {
+    pair(window.kernel).chain(pair(window.stride)).chain([window.padding.top, window.padding.left])
+}
+
+/// The padding below and to the right, and nothing if it is as above and to the left: so the fingerprints of networks
+/// that were stored when all paddings were even still hold.
+fn far_sides(padding: Padding) -> impl Iterator<Item = usize> {
+    [padding.bottom, padding.right].into_iter().filter(move |_| !padding.is_even())
 }

@@ -188,6 +188,9 @@ impl<'r, 'a, V: Operand> Run<'r, 'a, V> {
             Layer::Pool { kind: PoolKind::Average, window } => {
                 ops::avg_pool2d(&inputs[0], &pool_config(&window))
             }
+            Layer::Pool { kind: PoolKind::AverageExcludingPadding, window } => {
+                ops::avg_pool2d_excluding_padding(&inputs[0], &pool_config(&window))
+            }
             Layer::GlobalAveragePool => ops::global_avg_pool2d(&inputs[0]),
             Layer::Add => inputs[1..].iter().try_fold(inputs[0].clone(), |sum, next| ops::add(&sum, next)),
             Layer::Multiply => ops::multiply(&inputs[0], &inputs[1]),
@@ -239,8 +242,7 @@ fn conv_config(conv: &Conv, algorithm: ops::ConvAlgorithm) -> ops::Conv2dConfig 
 
 /// Whether a layer is max pooling with windows of 2x2, stride 2.
 fn halves(layer: &Layer) -> bool {
-    let window = Window { kernel: (2, 2), stride: (2, 2), padding: (0, 0) };
-    *layer == Layer::Pool { kind: PoolKind::Max, window }
+    *layer == Layer::Pool { kind: PoolKind::Max, window: Window::tiles(2) }
 }
 
 fn pool_config(window: &Window) -> ops::Pool2dConfig {

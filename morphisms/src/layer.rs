@@ -1,5 +1,6 @@
 //! Layers: what a node of an architecture computes, its shapes, parameters and cost.
 
+mod padding;
 mod shape;
 
 use std::fmt;
@@ -9,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::activation::Activation;
 use crate::{Error, Result};
 
+pub use candle_convnet::Padding;
 pub use shape::{Shape, Window};
 
 /// A layer's identity. A child keeps the identities of its parent's layers; new layers get new ones, and none
@@ -65,6 +67,8 @@ pub enum PoolKind {
     Max,
     /// The mean; padding counts as zeros.
     Average,
+    /// The mean of what is no padding: ONNX's default, PyTorch's `count_include_pad=False`.
+    AverageExcludingPadding,
 }
 
 /// Which channels of a group normalisation share their statistics.
@@ -128,7 +132,7 @@ pub enum Layer {
     },
     /// Pooling over a window.
     Pool {
-        /// Maximum or average.
+        /// Maximum or one of the averages.
         kind: PoolKind,
         /// Kernel, stride, padding.
         window: Window,
@@ -244,14 +248,14 @@ impl Layer {
                     .ok_or_else(|| wrong("a map that its kernel fits into, a stride and a dilation"))
             }
             (Self::Pool { window, .. }, [Shape::Map { channels, height, width }]) => {
-                let fits = window.padding.0 <= window.kernel.0 / 2 && window.padding.1 <= window.kernel.1 / 2;
+                // So every window sees a pixel.
+                let (most, Padding { top, left, bottom, right }) = (window.kernel, window.padding);
+                let fits = top.max(bottom) < most.0 && left.max(right) < most.1;
                 window
                     .output((1, 1), (*height, *width))
                     .filter(|_| fits)
                     .map(|(height, width)| Shape::map(*channels, height, width))
-                    .ok_or_else(|| {
-                        wrong("a map that its kernel fits into, padded by at most half the kernel")
-                    })
+                    .ok_or_else(|| wrong("a map that its kernel fits into, padded by less than the kernel"))
             }
             (Self::BatchNorm { eps }, [shape @ Shape::Map { .. }]) if *eps > 0.0 => Ok(*shape),
             (Self::GroupNorm { grouping, eps }, [shape]) if *eps > 0.0 => {
@@ -426,7 +430,7 @@ impl fmt::Display for Layer {
             Self::Scale { factor } => write!(f, "scale {factor}"),
             Self::Dropout { probability } => write!(f, "dropout {probability}"),
             Self::Pool { kind: PoolKind::Max, window } => write!(f, "max pool {}", pair(window.kernel)),
-            Self::Pool { kind: PoolKind::Average, window } => {
+            Self::Pool { kind: PoolKind::Average | PoolKind::AverageExcludingPadding, window } => {
                 write!(f, "average pool {}", pair(window.kernel))
             }
             Self::GlobalAveragePool => write!(f, "global average pool"),

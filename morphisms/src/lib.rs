@@ -141,7 +141,7 @@ pub use fingerprint::Fingerprint;
 pub use forward::{BatchStatistics, Mode, Pass, forward, forward_by};
 pub use inheritance::{FactorPart, Index, Inheritance, Piece, Source, Statistic};
 pub use init::{Seed, he_std, init};
-pub use layer::{Conv, Grouping, Layer, LayerId, PoolKind, Role, Shape, Window};
+pub use layer::{Conv, Grouping, Layer, LayerId, Padding, PoolKind, Role, Shape, Window};
 pub use morphism::{Morphism, Promise, Rewrite, Site};
 pub use network::Network;
 pub use select::{Selection, Slices};

@@ -26,7 +26,7 @@
 //! let images = Tensor::arange(0f64, 50., &device)?.reshape((2, 1, 5, 5))?;
 //! let first = Tensor::arange(-9f64, 9., &device)?.reshape((2, 1, 3, 3))?;
 //! let second = Tensor::ones((4, 2, 3, 3), dtype, &device)?;
-//! let same = Conv2dConfig { padding: (1, 1), ..Default::default() };
+//! let same = Conv2dConfig { padding: (1, 1).into(), ..Default::default() };
 //! let model = |first: &Tensor, second: &Tensor| {
 //!     conv2d(&relu(&conv2d(&images, first, None, &same)?)?, second, None, &same)
 //! };

@@ -18,7 +18,7 @@ fn noise(shape: &[usize], seed: u64, stream: u64) -> Tensor {
 }
 
 fn same(kernel: usize, groups: usize) -> Conv2dConfig {
-    Conv2dConfig { padding: (kernel / 2, kernel / 2), groups, ..Default::default() }
+    Conv2dConfig { padding: (kernel / 2, kernel / 2).into(), groups, ..Default::default() }
 }
 
 fn conv(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {

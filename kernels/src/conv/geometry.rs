@@ -17,7 +17,10 @@ pub(crate) struct Axis {
     pub output: usize,
     pub kernel: usize,
     pub stride: usize,
+    /// Before the first pixel.
     pub padding: usize,
+    /// Behind the last one. It counts in `output` alone: every algorithm reads zeros wherever there is no pixel.
+    pub padding_end: usize,
     pub dilation: usize,
 }
 
@@ -30,9 +33,15 @@ pub(crate) struct Tap {
 
 impl Axis {
     /// `None` if the dilated kernel is larger than the padded input.
-    fn new(input: usize, kernel: usize, stride: usize, padding: usize, dilation: usize) -> Option<Self> {
-        let room = (input + 2 * padding).checked_sub((kernel - 1) * dilation + 1)?;
-        Some(Self { input, output: room / stride + 1, kernel, stride, padding, dilation })
+    pub fn new(
+        input: usize,
+        kernel: usize,
+        stride: usize,
+        (padding, padding_end): (usize, usize),
+        dilation: usize,
+    ) -> Option<Self> {
+        let room = (input + padding + padding_end).checked_sub((kernel - 1) * dilation + 1)?;
+        Some(Self { input, output: room / stride + 1, kernel, stride, padding, padding_end, dilation })
     }
 
     pub fn tap(&self, k: usize) -> Tap {
@@ -43,6 +52,11 @@ impl Axis {
     pub fn phases(&self) -> Vec<usize> {
         let phases: BTreeSet<_> = (0..self.kernel).map(|k| self.tap(k).phase).collect();
         phases.into_iter().collect()
+    }
+
+    /// Whether every output sees a single pixel and every pixel has an output.
+    pub fn is_pointwise(&self) -> bool {
+        (self.kernel, self.stride, self.padding, self.padding_end) == (1, 1, 0, 0)
     }
 
     /// The largest quotient of a tap.
@@ -92,8 +106,8 @@ impl Geometry {
             let expected = format!("weight with {channels} / {groups} input channels");
             return Err(mismatch(op, expected, format!("{:?}", weight.dims())));
         }
-        let height = Axis::new(h, kh, stride.0, padding.0, dilation.0);
-        let width = Axis::new(w, kw, stride.1, padding.1, dilation.1);
+        let height = Axis::new(h, kh, stride.0, padding.vertical(), dilation.0);
+        let width = Axis::new(w, kw, stride.1, padding.horizontal(), dilation.1);
         let (Some(height), Some(width)) = (height, width) else {
             let expected = format!("a kernel no larger than the padded input ({h}x{w}, {cfg:?})");
             return Err(mismatch(op, expected, format!("{kh}x{kw}")));

@@ -1,6 +1,6 @@
 //! Convolution with 1x1 kernels: for every image a matrix product of the weights with the pixels.
 
-use super::geometry::{Axis, Geometry};
+use super::geometry::Geometry;
 use super::planes::copy;
 use super::product::{PANEL, Product};
 use crate::parallel;
@@ -11,8 +11,7 @@ const PANELS: usize = 4;
 
 /// Whether every output depends on a single pixel, and every pixel has an output.
 pub(super) fn single(g: &Geometry) -> bool {
-    let single = |axis: &Axis| axis.kernel == 1 && axis.stride == 1 && axis.padding == 0;
-    single(&g.height) && single(&g.width)
+    g.height.is_pointwise() && g.width.is_pointwise()
 }
 
 /// Whether it does, and there are channels enough to fill the tiles of a product.

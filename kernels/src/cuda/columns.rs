@@ -47,7 +47,7 @@ impl Taps {
 
 /// Whether the sample itself is its columns.
 fn pointwise(g: &Geometry) -> bool {
-    [&g.height, &g.width].iter().all(|axis| (axis.kernel, axis.stride, axis.padding) == (1, 1, 0))
+    g.height.is_pointwise() && g.width.is_pointwise()
 }
 
 /// Whether this way suits a convolution, and takes at most `room` bytes.

@@ -34,7 +34,11 @@ struct Windows {
     int height, width, out_height, out_width;
     int kernel_height, kernel_width, stride_height, stride_width, padding_height, padding_width;
 
-    __device__ int area() const { return kernel_height * kernel_width; }
+    // What the sum of a window is divided by for its average: its pixels, or all of the kernel.
+    __device__ int divisor(int r, int c, bool of_pixels) const {
+        return of_pixels ? (row_end(r) - row_start(r)) * (column_end(c) - column_start(c))
+                         : kernel_height * kernel_width;
+    }
     __device__ int row_start(int r) const { return max(r * stride_height - padding_height, 0); }
     __device__ int column_start(int c) const { return max(c * stride_width - padding_width, 0); }
     __device__ int row_end(int r) const {

@@ -383,7 +383,7 @@ KERNEL(max_pool_gather)(const REAL *x, const REAL *dy, REAL *dx, Index n, Window
     dx[i] = sum;
 }
 
-KERNEL(average_pool)(const REAL *x, REAL *y, Index n, Windows w, int log_lanes) {
+__device__ void average(const REAL *x, REAL *y, Index n, const Windows &w, int log_lanes, bool of_pixels) {
     const Index window = thread_index() >> log_lanes, i = min(window, n - 1);
     const int column = i % w.out_width, row = i / w.out_width % w.out_height, lanes = 1 << log_lanes;
     const REAL *plane = x + i / ((Index)w.out_width * w.out_height) * w.height * w.width;
@@ -393,18 +393,35 @@ KERNEL(average_pool)(const REAL *x, REAL *y, Index n, Windows w, int log_lanes) 
     for (int i = threadIdx.x & (lanes - 1); i < size; i += lanes)
         sum += plane[(top + i / columns) * w.width + left + i % columns];
     for (int offset = lanes / 2; offset > 0; offset /= 2) sum += __shfl_xor_sync(0xffffffffu, sum, offset);
-    if (window < n && (threadIdx.x & (lanes - 1)) == 0) y[i] = sum / w.area();
+    if (window < n && (threadIdx.x & (lanes - 1)) == 0) y[i] = sum / w.divisor(row, column, of_pixels);
 }
 
-KERNEL(average_pool_gradient)(const REAL *dy, REAL *dx, Index n, Windows w) {
+KERNEL(average_pool)(const REAL *x, REAL *y, Index n, Windows w, int log_lanes) {
+    average(x, y, n, w, log_lanes, false);
+}
+
+KERNEL(average_pool_of_pixels)(const REAL *x, REAL *y, Index n, Windows w, int log_lanes) {
+    average(x, y, n, w, log_lanes, true);
+}
+
+__device__ void average_gradient(const REAL *dy, REAL *dx, Index n, const Windows &w, bool of_pixels) {
     const Index i = thread_index();
     if (i >= n) return;
     const int size = w.height * w.width, at = i % size;
     const REAL *gradient = dy + i / size * w.out_height * w.out_width;
     REAL sum = 0;
-    w.covering(at / w.width, at % w.width,
-               [&](int row, int column) { sum += gradient[row * w.out_width + column]; });
-    dx[i] = sum / w.area();
+    w.covering(at / w.width, at % w.width, [&](int row, int column) {
+        sum += gradient[row * w.out_width + column] / w.divisor(row, column, of_pixels);
+    });
+    dx[i] = sum;
+}
+
+KERNEL(average_pool_gradient)(const REAL *dy, REAL *dx, Index n, Windows w) {
+    average_gradient(dy, dx, n, w, false);
+}
+
+KERNEL(average_pool_of_pixels_gradient)(const REAL *dy, REAL *dx, Index n, Windows w) {
+    average_gradient(dy, dx, n, w, true);
 }
 
 // ---- Cross entropy: a warp for each row

@@ -14,6 +14,19 @@ use candle_core::cuda::{CudaStorage, WrapErr};
 pub(crate) enum PoolKind {
     Max,
     Average,
+    /// Without the padding.
+    AverageOfPixels,
+}
+
+impl PoolKind {
+    /// The name of the forward pass; that of an average's gradient begins with it.
+    fn kernel(self) -> &'static str {
+        match self {
+            Self::Max => "max_pool",
+            Self::Average => "average_pool",
+            Self::AverageOfPixels => "average_pool_of_pixels",
+        }
+    }
 }
 
 /// The windows over a plane; `struct Windows` of `kernels.cu`.
@@ -63,10 +76,7 @@ pub(crate) fn pool(
 ) -> Result<CudaStorage> {
     let device = x.device();
     let count = layout.dims()[0] * layout.dims()[1] * windows.output_len();
-    let name = match kind {
-        PoolKind::Max => "max_pool",
-        PoolKind::Average => "average_pool",
-    };
+    let name = kind.kernel();
     with_float!(op, x.dtype(), T => {
         let x = values::<T>(op, (x, layout))?;
         let mut y = room::<T>(device, count)?;
@@ -87,6 +97,7 @@ pub(crate) fn pool_gradient(
 ) -> Result<CudaStorage> {
     let device = x.device();
     let (pixels, outputs) = (lx.shape().elem_count(), ldy.shape().elem_count());
+    let name = kind.kernel();
     with_float!(op, x.dtype(), T => {
         let (x, dy) = (values::<T>(op, (x, lx))?, values::<T>(op, (dy, ldy))?);
         let n = pixels as i64;
@@ -110,9 +121,9 @@ pub(crate) fn pool_gradient(
                 unsafe { launch.launch(elements(pixels)) }.w()?;
                 dx
             }
-            PoolKind::Average => {
+            PoolKind::Average | PoolKind::AverageOfPixels => {
                 let mut dx = room::<T>(device, pixels)?;
-                let gather = kernel::<T>(device, "average_pool_gradient")?;
+                let gather = kernel::<T>(device, &format!("{name}_gradient"))?;
                 let mut launch = gather.builder();
                 launch.arg(&dy).arg(&mut dx).arg(&n).arg(&windows);
                 // SAFETY: the kernel's arguments, dx of n pixels, dy of the windows over them.

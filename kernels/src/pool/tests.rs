@@ -4,13 +4,14 @@ use super::*;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngSeed};
 
-/// (input, kernel, stride, padding) of one axis.
+/// Padded evenly every other time.
 fn axis() -> impl Strategy<Value = Axis> {
     let kernel = prop_oneof![4 => 1..=5usize, 1 => 15..=19usize];
     (kernel, 1..=4usize, 1..=20usize).prop_flat_map(|(kernel, stride, extra)| {
-        (0..kernel).prop_map(move |padding| {
-            let input = kernel.saturating_sub(2 * padding).max(1) + extra - 1;
-            Axis { input, output: (input + 2 * padding - kernel) / stride + 1, kernel, stride, padding }
+        (0..kernel, 0..kernel, any::<bool>()).prop_map(move |(padding, end, even)| {
+            let end = if even { padding } else { end };
+            let input = kernel.saturating_sub(padding + end).max(1) + extra - 1;
+            Axis::new("pooling", input, kernel, stride, (padding, end)).expect("it fits")
         })
     })
 }
@@ -39,7 +40,9 @@ fn plain(mode: Mode, windows: Windows, x: &[f64], dy: &[f64]) -> (Vec<f64>, Vec<
     for (i, dy) in dy.iter().enumerate() {
         let window = window(windows, i);
         match mode {
-            Mode::Average => {
+            Mode::Average | Mode::AverageOfPixels => {
+                let of_pixels = matches!(mode, Mode::AverageOfPixels);
+                let scale = if of_pixels { 1.0 / window.len() as f64 } else { scale };
                 y.push(window.iter().map(|&at| x[at]).sum::<f64>() * scale);
                 window.iter().for_each(|&at| dx[at] += dy * scale);
             }
@@ -70,10 +73,9 @@ proptest! {
     })]
 
     #[test]
-    fn rows_are_windows((height, width) in (axis(), axis()), max in any::<bool>(), whole in any::<bool>(), seed in 0..1000u64) {
+    fn rows_are_windows((height, width) in (axis(), axis()), mode in prop::sample::select(vec![Mode::Max, Mode::Average, Mode::AverageOfPixels]), whole in any::<bool>(), seed in 0..1000u64) {
         let all = |axis: Axis| Axis { kernel: axis.input, output: 1, padding: 0, ..axis };
         let windows = if whole { Windows { height: all(height), width: all(width) } } else { Windows { height, width } };
-        let mode = if max { Mode::Max } else { Mode::Average };
         let x = pixels(3 * windows.input_len(), seed);
         let dy: Vec<f64> = (0..3 * windows.output_len()).map(|i| (i as f64 + 0.3).sin()).collect();
         let (mut y, mut dx) = (vec![9.0; dy.len()], vec![9.0; x.len()]);

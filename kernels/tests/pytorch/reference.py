@@ -45,20 +45,40 @@ def case(op, shapes, settings, f):
     }
 
 
+def pad(x, padding, value=0.0):
+    # (height, width), or top, left, bottom and right, which PyTorch's own operations do not take.
+    top, left, bottom, right = padding if len(padding) == 4 else 2 * tuple(padding)
+    return F.pad(x, (left, right, top, bottom), value=value)
+
+
 def conv(x, weight, bias, stride=(1, 1), padding=(0, 0), dilation=(1, 1), groups=1):
     settings = dict(stride=stride, padding=padding, dilation=dilation, groups=groups)
     shapes = [x, weight] + ([[weight[0]]] if bias else [])
-    return case("conv2d", shapes, settings, lambda *a: F.conv2d(*a, **settings))
+    walk = dict(stride=stride, dilation=dilation, groups=groups)
+    return case("conv2d", shapes, settings, lambda x, *a: F.conv2d(pad(x, padding), *a, **walk))
 
 
 def max_pool(x, kernel, stride, padding):
     settings = dict(kernel=kernel, stride=stride, padding=padding)
-    return case("max_pool2d", [x], settings, lambda x: F.max_pool2d(x, kernel, stride, padding))
+    return case("max_pool2d", [x], settings, lambda x: F.max_pool2d(pad(x, padding, -math.inf), kernel, stride))
 
 
 def avg_pool(x, kernel, stride, padding):
     settings = dict(kernel=kernel, stride=stride, padding=padding)
-    return case("avg_pool2d", [x], settings, lambda x: F.avg_pool2d(x, kernel, stride, padding))
+    return case("avg_pool2d", [x], settings, lambda x: F.avg_pool2d(pad(x, padding), kernel, stride))
+
+
+def avg_pool_excluding_padding(x, kernel, stride, padding):
+    settings = dict(kernel=kernel, stride=stride, padding=padding)
+
+    def f(x):
+        if len(padding) == 2:
+            return F.avg_pool2d(x, kernel, stride, padding, count_include_pad=False)
+        # The part of each window that is no padding.
+        inside = F.avg_pool2d(pad(torch.ones_like(x), padding), kernel, stride)
+        return F.avg_pool2d(pad(x, padding), kernel, stride) / inside
+
+    return case("avg_pool2d_excluding_padding", [x], settings, f)
 
 
 def norm_train(x, relu):
@@ -103,10 +123,23 @@ cases = [
     conv([2, 3, 6, 5], [6, 1, 3, 3], True, stride=(2, 1), padding=(1, 1), groups=3),
     conv([2, 5, 4, 4], [7, 5, 1, 1], True, stride=(2, 2)),
     conv([1, 1, 11, 10], [2, 1, 5, 5], False, padding=(4, 2)),
+    conv([2, 3, 8, 8], [4, 3, 3, 3], True, stride=(2, 2), padding=(0, 0, 1, 1)),
+    conv([2, 8, 7, 6], [16, 8, 3, 3], True, padding=(2, 0, 1, 3)),
+    conv([2, 3, 6, 9], [6, 1, 3, 3], True, stride=(1, 2), padding=(0, 1, 2, 0), groups=3),
+    conv([2, 4, 5, 6], [5, 4, 1, 1], True, padding=(0, 0, 2, 1)),
+    conv([1, 2, 7, 6], [3, 2, 2, 3], False, padding=(0, 3, 4, 1), dilation=(2, 1)),
     max_pool([2, 2, 6, 8], (2, 2), (2, 2), (0, 0)),
     max_pool([1, 2, 7, 9], (3, 2), (2, 1), (1, 1)),
     avg_pool([2, 2, 6, 8], (2, 2), (2, 2), (0, 0)),
     avg_pool([1, 2, 7, 9], (3, 3), (2, 2), (1, 1)),
+    max_pool([1, 2, 5, 9], (2, 2), (2, 2), (0, 0, 1, 1)),
+    max_pool([1, 2, 7, 9], (3, 3), (2, 2), (0, 1, 2, 0)),
+    avg_pool([1, 2, 5, 9], (2, 2), (2, 2), (0, 0, 1, 1)),
+    avg_pool([1, 2, 7, 9], (3, 3), (2, 2), (0, 1, 2, 0)),
+    avg_pool_excluding_padding([1, 2, 6, 8], (2, 2), (2, 2), (0, 0)),
+    avg_pool_excluding_padding([1, 2, 7, 9], (3, 4), (2, 1), (1, 2)),
+    avg_pool_excluding_padding([1, 2, 7, 9], (3, 3), (2, 2), (0, 1, 2, 0)),
+    avg_pool_excluding_padding([1, 2, 5, 9], (2, 2), (2, 2), (0, 0, 1, 1)),
     case("global_avg_pool2d", [[2, 3, 5, 4]], {}, lambda x: F.adaptive_avg_pool2d(x, 1)),
     norm_train([3, 2, 4, 5], False),
     norm_train([3, 2, 4, 5], True),

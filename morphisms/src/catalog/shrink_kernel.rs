@@ -4,14 +4,14 @@
 //! ──► conv 5x5 ──► readers     becomes     ──► conv 3x3 ──► readers
 //! ```
 //!
-//! The padding shrinks by the dilation, so the taps that stay meet what they met before; the child is the parent with
+//! The padding shrinks by the dilation on every side, so the taps that stay meet what they met before; the child is the parent with
 //! zeros in the outer ring, whose energy is usually the smallest. The reverse of Wei et al., "Network morphism", ICML
 //! 2016, section 3.5; as a way to shrink, Cai et al., "Once-for-all", ICLR 2020, section 3.3 (elastic kernel size).
 
 use crate::Result;
 use crate::architecture::{Architecture, Node, ParamKey};
 use crate::inheritance::Inheritance;
-use crate::layer::{Conv, Layer, Role, Window};
+use crate::layer::{Conv, Layer, Padding, Role, Window};
 use crate::morphism::{Morphism, Promise, Rewrite, Site, no_site};
 
 /// See the [module](self) text. A site is the convolution.
@@ -37,7 +37,8 @@ impl Morphism for ShrinkKernel {
 
     fn rewrite(&self, architecture: &Architecture, site: &Site, _seed: u64) -> Result<Rewrite> {
         let (&[id], true) = (site.layers.as_slice(), self.sites(architecture).contains(site)) else {
-            let expected = "expected a convolution of at least 3x3 taps, padded by its dilation or more";
+            let expected =
+                "expected a convolution of at least 3x3 taps, padded by its dilation or more on every side";
             return Err(no_site(self, site, expected));
         };
         let mut draft = architecture.draft();
@@ -56,14 +57,20 @@ impl Morphism for ShrinkKernel {
     }
 }
 
-/// The convolution with a smaller kernel, if there is something to crop on both axes and as much padding to take away.
+/// The convolution with a smaller kernel, if there is something to crop on both axes and on every side as much padding
+/// to take away.
 fn smaller(layer: &Layer) -> Option<Conv> {
     let Layer::Conv(conv) = *layer else { return None };
     let Window { kernel, stride, padding } = conv.window;
     if kernel.0 < 3 || kernel.1 < 3 {
         return None;
     }
-    let padding = (padding.0.checked_sub(conv.dilation.0)?, padding.1.checked_sub(conv.dilation.1)?);
+    let padding = Padding {
+        top: padding.top.checked_sub(conv.dilation.0)?,
+        left: padding.left.checked_sub(conv.dilation.1)?,
+        bottom: padding.bottom.checked_sub(conv.dilation.0)?,
+        right: padding.right.checked_sub(conv.dilation.1)?,
+    };
     let window = Window { kernel: (kernel.0 - 2, kernel.1 - 2), stride, padding };
     Some(Conv { window, ..conv })
 }
@@ -83,7 +90,8 @@ mod tests {
 
     #[test]
     fn the_kernel_shrinks_and_the_output_does_not() {
-        let window = Window { stride: (2, 2), padding: (4, 5), ..Window::same(5) };
+        let padding = Padding { top: 4, left: 5, bottom: 2, right: 6 };
+        let window = Window { stride: (2, 2), padding, ..Window::same(5) };
         let parent = only(Conv { window, dilation: (2, 1), ..Conv::same(4, 5) });
         let sites = ShrinkKernel.sites(&parent);
         assert_eq!(sites, [Site::new(&[LayerId(1)], 0)]);
@@ -94,11 +102,22 @@ mod tests {
 
     #[test]
     fn it_does_not_apply_to_thin_kernels_or_without_padding() {
-        let window = |kernel, padding| Window { kernel, padding, ..Window::same(3) };
+        let window = |kernel, (height, width)| Window {
+            kernel,
+            padding: Padding::even(height, width),
+            ..Window::same(3)
+        };
         for window in [window((1, 3), (0, 1)), window((3, 2), (1, 1)), window((3, 3), (1, 0))] {
             let parent = only(Conv { window, ..Conv::same(4, 3) });
             assert!(ShrinkKernel.sites(&parent).is_empty());
             assert!(ShrinkKernel.rewrite(&parent, &Site::new(&[LayerId(1)], 0), 0).is_err());
+        }
+        for side in 0..4 {
+            let mut sides = [1; 4];
+            sides[side] = 0;
+            let [top, left, bottom, right] = sides;
+            let window = Window { padding: Padding { top, left, bottom, right }, ..Window::same(3) };
+            assert!(ShrinkKernel.sites(&only(Conv { window, ..Conv::same(4, 3) })).is_empty(), "side {side}");
         }
         let dilated = Conv { dilation: (2, 2), ..Conv::same(4, 3) };
         assert!(ShrinkKernel.sites(&only(dilated)).is_empty(), "padded by less than the dilation");

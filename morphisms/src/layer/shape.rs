@@ -2,7 +2,10 @@
 
 use std::fmt;
 
+use candle_convnet::Padding;
 use serde::{Deserialize, Serialize};
+
+use super::padding;
 
 /// The shape of one sample's activation, without the batch axis. In JSON `[channels, height, width]` or `[features]`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -93,7 +96,7 @@ impl fmt::Display for Shape {
     }
 }
 
-/// A sliding window: kernel, stride and zero padding, each (height, width).
+/// A sliding window: kernel and stride, each (height, width), and zero padding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Window {
@@ -101,19 +104,20 @@ pub struct Window {
     pub kernel: (usize, usize),
     /// Step.
     pub stride: (usize, usize),
-    /// Padding on each side.
-    pub padding: (usize, usize),
+    /// Padding; in JSON `[height, width]` or `[top, left, bottom, right]`.
+    #[serde(with = "padding")]
+    pub padding: Padding,
 }
 
 impl Window {
     /// A square window that keeps the size of a map: odd `kernel`, stride 1, "same" padding.
     pub fn same(kernel: usize) -> Self {
-        Self { kernel: (kernel, kernel), stride: (1, 1), padding: (kernel / 2, kernel / 2) }
+        Self { kernel: (kernel, kernel), stride: (1, 1), padding: Padding::even(kernel / 2, kernel / 2) }
     }
 
     /// A square window that tiles a map: `kernel` by `kernel`, stride `kernel`.
     pub fn tiles(kernel: usize) -> Self {
-        Self { kernel: (kernel, kernel), stride: (kernel, kernel), padding: (0, 0) }
+        Self { kernel: (kernel, kernel), stride: (kernel, kernel), padding: Padding::NONE }
     }
 
     pub(super) fn output(
@@ -121,16 +125,16 @@ impl Window {
         dilation: (usize, usize),
         (height, width): (usize, usize),
     ) -> Option<(usize, usize)> {
-        let axis = |size: usize, kernel: usize, stride: usize, padding: usize, dilation: usize| {
+        let axis = |size: usize, kernel: usize, stride: usize, padding: (usize, usize), dilation: usize| {
             // Taps in one place would be a smaller kernel in disguise.
             let dilation = (dilation > 0).then_some(dilation)?;
             let reach = kernel.checked_sub(1)?.checked_mul(dilation)?.checked_add(1)?;
-            let padded = size.checked_add(padding.checked_mul(2)?)?;
+            let padded = size.checked_add(padding.0)?.checked_add(padding.1)?;
             Some(padded.checked_sub(reach)?.checked_div(stride)? + 1)
         };
         Some((
-            axis(height, self.kernel.0, self.stride.0, self.padding.0, dilation.0)?,
-            axis(width, self.kernel.1, self.stride.1, self.padding.1, dilation.1)?,
+            axis(height, self.kernel.0, self.stride.0, self.padding.vertical(), dilation.0)?,
+            axis(width, self.kernel.1, self.stride.1, self.padding.horizontal(), dilation.1)?,
         ))
     }
 }

@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use super::Limits;
 use crate::activation::Activation;
 use crate::architecture::{Architecture, Draft};
-use crate::layer::{Conv, Grouping, Layer, PoolKind, Shape, Window};
+use crate::layer::{Conv, Grouping, Layer, Padding, PoolKind, Shape, Window};
 
 /// Height and width of the image, the smallest first.
 const SIZES: [(usize, usize); 6] = [(4, 4), (1, 1), (5, 7), (7, 5), (6, 7), (2, 3)];
@@ -16,15 +16,22 @@ const SIZES: [(usize, usize); 6] = [(4, 4), (1, 1), (5, 7), (7, 5), (6, 7), (2, 
 const HEAD: usize = 7;
 const KERNELS: [(usize, usize); 5] = [(1, 1), (3, 3), (5, 5), (1, 3), (3, 1)];
 const STRIDES: [(usize, usize); 4] = [(1, 1), (2, 2), (2, 1), (1, 2)];
-/// Kernel, stride and padding of poolings: tiling, overlapping, padded.
-const POOLS: [[(usize, usize); 3]; 6] = [
-    [(2, 2), (2, 2), (0, 0)],
-    [(3, 3), (2, 2), (1, 1)],
-    [(3, 3), (1, 1), (1, 1)],
-    [(2, 2), (1, 1), (0, 0)],
-    [(2, 1), (2, 1), (1, 0)],
-    [(3, 2), (1, 2), (1, 1)],
+/// Windows of poolings: tiling, overlapping, padded, unevenly padded.
+const POOLS: [Window; 9] = [
+    pool((2, 2), (2, 2), Padding::NONE),
+    pool((3, 3), (2, 2), Padding::even(1, 1)),
+    pool((3, 3), (1, 1), Padding::even(1, 1)),
+    pool((2, 2), (1, 1), Padding::NONE),
+    pool((2, 1), (2, 1), Padding::even(1, 0)),
+    pool((3, 2), (1, 2), Padding::even(1, 1)),
+    pool((2, 2), (2, 2), Padding { bottom: 1, right: 1, ..Padding::NONE }),
+    pool((3, 3), (2, 2), Padding { top: 0, left: 1, bottom: 2, right: 0 }),
+    pool((3, 2), (1, 1), Padding { top: 2, left: 0, bottom: 0, right: 1 }),
 ];
+
+const fn pool(kernel: (usize, usize), stride: (usize, usize), padding: Padding) -> Window {
+    Window { kernel, stride, padding }
+}
 
 /// What builds an architecture.
 #[derive(Debug, Clone)]
@@ -72,8 +79,36 @@ struct Block {
     groups: Groups,
     stride: usize,
     dilation: usize,
-    padded: bool,
+    padded: Padded,
     bias: bool,
+}
+
+/// How a convolution is padded.
+#[derive(Debug, Clone, Copy)]
+enum Padded {
+    /// By half of its kernel.
+    Evenly,
+    /// By one pixel more behind the map and one less before it.
+    Later,
+    /// The other way round.
+    Earlier,
+    /// By one pixel less before the map.
+    Less,
+    Not,
+}
+
+impl Padded {
+    /// Before and behind the map, where even padding has `half` on both sides.
+    fn sides(self, half: usize) -> (usize, usize) {
+        let one = half.min(1);
+        match self {
+            Self::Evenly => (half, half),
+            Self::Later => (half - one, half + one),
+            Self::Earlier => (half + one, half - one),
+            Self::Less => (half - one, half),
+            Self::Not => (0, 0),
+        }
+    }
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -136,7 +171,8 @@ fn any_how() -> impl Strategy<Value = How> {
 
 /// Mostly batch norm.
 fn any_norm() -> impl Strategy<Value = Layer> {
-    let grouping = prop_oneof![Just(Grouping::All), Just(Grouping::Each), Just(Grouping::Groups(2))];
+    let grouping =
+        prop_oneof![1 => Just(Grouping::All), 1 => Just(Grouping::Each), 2 => Just(Grouping::Groups(2))];
     prop_oneof![
         6 => prop_oneof![Just(Layer::BATCH_NORM), Just(Layer::BatchNorm { eps: 1e-3 })],
         1 => grouping.prop_map(|grouping| Layer::GroupNorm { grouping, eps: 1e-3 }),
@@ -156,11 +192,9 @@ fn any_activation() -> impl Strategy<Value = Layer> {
 }
 
 fn any_pool() -> impl Strategy<Value = Layer> {
-    let kind = prop_oneof![Just(PoolKind::Max), Just(PoolKind::Average)];
-    (kind, proptest::sample::select(&POOLS[..])).prop_map(|(kind, [kernel, stride, padding])| Layer::Pool {
-        kind,
-        window: Window { kernel, stride, padding },
-    })
+    let kind =
+        prop_oneof![Just(PoolKind::Max), Just(PoolKind::Average), Just(PoolKind::AverageExcludingPadding)];
+    (kind, proptest::sample::select(&POOLS[..])).prop_map(|(kind, window)| Layer::Pool { kind, window })
 }
 
 fn any_unary() -> impl Strategy<Value = Layer> {
@@ -182,7 +216,13 @@ fn any_block() -> impl Strategy<Value = Block> {
     ];
     let dilation = prop_oneof![6 => Just(1), 1 => Just(2usize)];
     let (kernel, out) = (0..KERNELS.len(), 1..=4usize);
-    let padded = prop_oneof![6 => Just(true), 1 => Just(false)];
+    let padded = prop_oneof![
+        10 => Just(Padded::Evenly),
+        1 => Just(Padded::Later),
+        1 => Just(Padded::Earlier),
+        1 => Just(Padded::Less),
+        2 => Just(Padded::Not),
+    ];
     (kernel, out, groups, seldom(STRIDES.len() - 1), dilation, padded, any::<bool>()).prop_map(
         |(kernel, out, groups, stride, dilation, padded, bias)| Block {
             kernel,
@@ -324,9 +364,10 @@ impl Building {
             Groups::Depthwise(multiplier) => (channels * multiplier, channels),
         };
         let (kernel, dilation) = (KERNELS[block.kernel], block.dilation);
-        let pad = |size: usize| if block.padded { size / 2 * dilation } else { 0 };
-        let window =
-            Window { kernel, stride: STRIDES[block.stride], padding: (pad(kernel.0), pad(kernel.1)) };
+        let (top, bottom) = block.padded.sides(kernel.0 / 2 * dilation);
+        let (left, right) = block.padded.sides(kernel.1 / 2 * dilation);
+        let padding = Padding { top, left, bottom, right };
+        let window = Window { kernel, stride: STRIDES[block.stride], padding };
         let conv =
             Conv { out_channels: out, window, dilation: (dilation, dilation), groups, bias: block.bias };
         self.layer(Layer::Conv(conv), &[input])

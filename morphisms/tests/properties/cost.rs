@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use candle_core::DType;
 use morphisms::check::images;
 use morphisms::strategies::{Limits, any_architecture, any_network};
-use morphisms::{Architecture, Conv, Layer, LayerId, Node, Role, Window};
+use morphisms::{Architecture, Conv, Layer, LayerId, Node, Padding, Role, Window};
 use proptest::prelude::*;
 
 use crate::common::cases;
@@ -59,8 +59,9 @@ fn multiply_adds(architecture: &Architecture, node: &Node) -> u64 {
     match node.layer {
         Layer::Conv(Conv { out_channels, window, dilation, groups, .. }) => {
             let (height, width) = input.spatial();
-            for _row in places(height, window, dilation, |(height, _)| height) {
-                for _column in places(width, window, dilation, |(_, width)| width) {
+            let Padding { top, left, bottom, right } = window.padding;
+            for _row in places(top + height + bottom, window, dilation, |(height, _)| height) {
+                for _column in places(left + width + right, window, dilation, |(_, width)| width) {
                     for _out in 0..out_channels {
                         for _in in 0..input.channels() / groups {
                             count += (window.kernel.0 * window.kernel.1) as u64;
@@ -81,13 +82,12 @@ fn multiply_adds(architecture: &Architecture, node: &Node) -> u64 {
 
 /// Where a window stands along one axis: from the left end of the padding on, while its last tap is inside.
 fn places(
-    size: usize,
+    padded: usize,
     window: Window,
     dilation: (usize, usize),
     of: impl Fn((usize, usize)) -> usize,
 ) -> Vec<usize> {
     let last_tap = (of(window.kernel) - 1) * of(dilation);
-    let padded = size + 2 * of(window.padding);
     (0..padded).step_by(of(window.stride)).filter(|start| start + last_tap < padded).collect()
 }
 

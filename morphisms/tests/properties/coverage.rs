@@ -8,7 +8,7 @@ use proptest::strategy::{Strategy, ValueTree};
 use proptest::test_runner::TestRunner;
 
 /// Everything a random network is made of.
-const KINDS: [&str; 36] = [
+const KINDS: [&str; 38] = [
     "input",
     "dense",
     "grouped",
@@ -16,6 +16,7 @@ const KINDS: [&str; 36] = [
     "multiplied",
     "strided",
     "dilated",
+    "unevenly padded",
     "biased",
     "batch norm",
     "relu",
@@ -35,6 +36,7 @@ const KINDS: [&str; 36] = [
     "dropout",
     "max pool",
     "average pool",
+    "average pool of pixels",
     "global pool",
     "add",
     "add to itself",
@@ -47,16 +49,19 @@ const KINDS: [&str; 36] = [
     "linear",
 ];
 
+const CONVOLUTIONS: [&str; 8] =
+    ["dense", "grouped", "depthwise", "multiplied", "strided", "dilated", "unevenly padded", "biased"];
+
 /// Whether a morphism can meet a kind of layer, that is, change it or what it reads.
 fn meets(morphism: &str, kind: &str) -> bool {
     match morphism {
         // Of a larger or smaller kernel nobody notices anything.
-        "widen_kernel" | "shrink_kernel" => {
-            ["dense", "grouped", "depthwise", "multiplied", "strided", "dilated", "biased"].contains(&kind)
-        }
+        "widen_kernel" | "shrink_kernel" => CONVOLUTIONS.contains(&kind),
         // Only dense readers change, and a concatenation that is extended.
         "skip_concat" => {
-            ["dense", "strided", "dilated", "biased", "concat", "concat to itself", "linear"].contains(&kind)
+            let others = ["concat", "concat to itself", "linear"];
+            let grouped = ["grouped", "depthwise", "multiplied"];
+            others.contains(&kind) || (CONVOLUTIONS.contains(&kind) && !grouped.contains(&kind))
         }
         _ => !never(morphism).contains(&kind),
     }
@@ -86,6 +91,7 @@ fn kinds(architecture: &Architecture, node: &Node) -> Vec<&'static str> {
             }];
             kinds.extend((conv.window.stride != (1, 1)).then_some("strided"));
             kinds.extend((conv.dilation != (1, 1)).then_some("dilated"));
+            kinds.extend((!conv.window.padding.is_even()).then_some("unevenly padded"));
             kinds.extend(conv.bias.then_some("biased"));
             kinds
         }
@@ -103,6 +109,7 @@ fn kinds(architecture: &Architecture, node: &Node) -> Vec<&'static str> {
         Layer::Multiply => vec!["multiply"],
         Layer::Pool { kind: PoolKind::Max, .. } => vec!["max pool"],
         Layer::Pool { kind: PoolKind::Average, .. } => vec!["average pool"],
+        Layer::Pool { kind: PoolKind::AverageExcludingPadding, .. } => vec!["average pool of pixels"],
         Layer::GlobalAveragePool => vec!["global pool"],
         Layer::Add if twice => vec!["add to itself"],
         Layer::Add => vec!["add"],

@@ -71,7 +71,16 @@ fn layers_that_compute_nothing() {
     assert_refused("dilation", |d| d["layers"][1]["dilation"] = json!([0, 1]));
     assert_refused("epsilon", |d| d["layers"][2]["eps"] = json!(0.0));
     assert_refused("epsilon", |d| d["layers"][2]["eps"] = json!(-1e-5));
-    assert_refused("half the kernel", |d| d["layers"][4]["window"]["padding"] = json!([2, 0]));
+    let pooled = |padding: Value| move |d: &mut Value| d["layers"][4]["window"]["padding"] = padding;
+    assert_refused("less than the kernel", pooled(json!([2, 0])));
+    for side in 0..4 {
+        let mut sides = [0; 4];
+        sides[side] = 2;
+        assert_refused("less than the kernel", pooled(json!(sides)));
+    }
+    assert_refused("[top, left, bottom, right]", pooled(json!([1, 0, 1])));
+    assert_refused("[top, left, bottom, right]", window("padding", json!(1)));
+    assert_refused("usize", window("padding", json!([0, 1, -1, 0])));
     assert_refused("output feature", |d| d["layers"][7]["out_features"] = json!(0));
     let third = |layer: Value| {
         move |d: &mut Value| {
@@ -102,6 +111,8 @@ fn sizes_beyond_all_bounds() {
     for huge in [1u64 << 32, 1 << 41, 1 << 62, u64::MAX] {
         refused(|d| d["layers"][7]["out_features"] = json!(huge << 9 | huge));
         refused(|d| d["layers"][1]["window"]["padding"] = json!([huge, huge]));
+        refused(|d| d["layers"][1]["window"]["padding"] = json!([huge, huge, huge, 1]));
+        refused(|d| d["layers"][4]["window"]["padding"] = json!([0, 0, huge, 0]));
         refused(|d| d["layers"][1]["window"]["kernel"] = json!([huge, 1]));
         refused(|d| d["layers"][1]["dilation"] = json!([huge, 1]));
         refused(|d| d["layers"][1]["groups"] = json!(huge));

@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use candle_core::{DType, Device};
 use morphisms::strategies::{Limits, any_architecture, any_network};
 use morphisms::{
-    Activation, Architecture, Conv, Draft, Fingerprint, Layer, LayerId, PoolKind, Shape, Weights, Window,
+    Activation, Architecture, Conv, Draft, Fingerprint, Layer, LayerId, Padding, PoolKind, Shape, Weights,
+    Window,
 };
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
@@ -186,15 +187,19 @@ fn only(layer: Layer) -> Fingerprint {
 
 #[test]
 fn every_number_of_a_layer_counts() {
-    let window = Window { kernel: (3, 3), stride: (9, 9), padding: (0, 0) };
+    let window = Window { kernel: (3, 3), stride: (9, 9), padding: Padding::NONE };
     let windows = [
         window,
         Window { kernel: (2, 3), ..window },
         Window { kernel: (3, 2), ..window },
         Window { stride: (8, 9), ..window },
         Window { stride: (9, 8), ..window },
-        Window { padding: (1, 0), ..window },
-        Window { padding: (0, 1), ..window },
+        Window { padding: Padding::even(1, 0), ..window },
+        Window { padding: Padding::even(0, 1), ..window },
+        Window { padding: Padding { top: 1, ..Padding::NONE }, ..window },
+        Window { padding: Padding { left: 1, ..Padding::NONE }, ..window },
+        Window { padding: Padding { bottom: 1, ..Padding::NONE }, ..window },
+        Window { padding: Padding { right: 1, ..Padding::NONE }, ..window },
     ];
     let conv = Conv { out_channels: 2, window, dilation: (1, 1), groups: 1, bias: false };
     let mut layers: Vec<Layer> = windows.map(|window| Layer::Conv(Conv { window, ..conv })).to_vec();
@@ -206,7 +211,7 @@ fn every_number_of_a_layer_counts() {
         Layer::Conv(Conv { out_channels: 3, ..conv }),
         Layer::GlobalAveragePool,
     ]);
-    for kind in [PoolKind::Max, PoolKind::Average] {
+    for kind in [PoolKind::Max, PoolKind::Average, PoolKind::AverageExcludingPadding] {
         layers.extend(windows.map(|window| Layer::Pool { kind, window }));
     }
     let fingerprints: BTreeSet<Fingerprint> = layers.iter().map(|layer| only(*layer)).collect();

@@ -9,25 +9,22 @@ use crate::conv::weight_gradient::weight_gradient;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngSeed};
 
-/// (input, kernel, stride, padding, dilation) of one axis, the dilated kernel inside the padded input.
-fn axis() -> impl Strategy<Value = (usize, usize, usize, usize, usize)> {
-    (1..=6usize, 1..=4usize, 0..=7usize, 1..=3usize).prop_flat_map(|(kernel, stride, padding, dilation)| {
-        let smallest = (dilation * (kernel - 1) + 1).saturating_sub(2 * padding).max(1);
-        (smallest..smallest + 21).prop_map(move |input| (input, kernel, stride, padding, dilation))
+/// The dilated kernel inside the padded input, which is padded evenly every other time.
+fn axis() -> impl Strategy<Value = Axis> {
+    let padding = (0..=7usize, 0..=7usize, any::<bool>());
+    let padding = padding.prop_map(|(start, end, even)| (start, if even { start } else { end }));
+    (1..=6usize, 1..=4usize, padding, 1..=3usize).prop_flat_map(|(kernel, stride, padding, dilation)| {
+        let smallest = (dilation * (kernel - 1) + 1).saturating_sub(padding.0 + padding.1).max(1);
+        let axis = move |input| Axis::new(input, kernel, stride, padding, dilation).expect("it fits");
+        (smallest..smallest + 21).prop_map(axis)
     })
 }
 
 prop_compose! {
     fn geometry()(
-        (h, kh, sh, ph, dh) in axis(),
-        (w, kw, sw, pw, dw) in axis(),
+        (height, width) in (axis(), axis()),
         (batch, groups, outputs) in (1..=11usize, 2..=20usize, 1..=OUTPUTS),
     ) -> Geometry {
-        let axis = |input, kernel, stride, padding, dilation| {
-            let output = (input + 2 * padding - (kernel - 1) * dilation - 1) / stride + 1;
-            Axis { input, output, kernel, stride, padding, dilation }
-        };
-        let (height, width) = (axis(h, kh, sh, ph, dh), axis(w, kw, sw, pw, dw));
         Geometry { batch, groups, channels: 1, outputs, height, width, algorithm: ConvAlgorithm::Direct }
     }
 }
