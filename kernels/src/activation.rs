@@ -7,7 +7,7 @@ mod pointwise;
 mod relu;
 
 use crate::operand::Operand;
-use crate::tensor::check_dtypes;
+use crate::tensor::{check_dtypes, mismatch};
 use candle_core::Result;
 pub(crate) use formula::leak;
 use pointwise::Pointwise;
@@ -41,21 +41,38 @@ pub enum Activation {
     HardSigmoid,
     /// `x * relu6(x + 3) / 6` (Howard et al., 2019, section 5.2).
     HardSwish,
+    /// `min(max(x, low), high)`.
+    Clip {
+        /// The least value.
+        low: f64,
+        /// The largest value, `low` or more.
+        high: f64,
+    },
 }
 
 /// Applies a function to every value of a tensor of any shape.
 ///
 /// Values are those of the exact function up to the rounding of the number type. NaN stays NaN. At a kink the
 /// gradient is PyTorch's: of [`Activation::Relu`] and [`Activation::Relu6`] 0, of [`Activation::LeakyRelu`] the
-/// slope, of [`Activation::HardSigmoid`] 0, of [`Activation::HardSwish`] 0 at -3 and 1 at 3.
+/// slope, of [`Activation::HardSigmoid`] 0, of [`Activation::HardSwish`] 0 at -3 and 1 at 3, of
+/// [`Activation::Clip`] 1.
 ///
 /// # Errors
-/// If `x` is neither f32 nor f64.
+/// If `x` is neither f32 nor f64, or the ends of [`Activation::Clip`] are not in order.
 pub fn activation<V: Operand>(x: &V, function: Activation) -> Result<V> {
     if function == Activation::Relu {
         return relu(x);
     }
     check_dtypes(pointwise::OP, &[("x", x.tensor())])?;
+    if let Activation::Clip { low, high } = function
+        && low.partial_cmp(&high).is_none_or(|order| order.is_gt())
+    {
+        return Err(mismatch(
+            pointwise::OP,
+            "a low end of at most the high one",
+            format!("{low} and {high}"),
+        ));
+    }
     V::apply([&x.contiguous()?], Pointwise(function))
 }
 

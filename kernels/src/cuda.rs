@@ -8,6 +8,7 @@
 //! clones of what [`device`] returns.
 
 mod activation;
+mod channels;
 mod columns;
 mod conv;
 mod cudnn;
@@ -26,6 +27,7 @@ mod timing;
 pub(crate) use activation::{
     activation, activation_gradient, dropout, multiply, prelu_gradient, prelu_slope_terms,
 };
+pub(crate) use channels::{channel_shuffle, local_response_norm, local_response_norm_gradient};
 pub(crate) use conv::{conv_forward, conv_input_gradient, conv_weight_gradient};
 pub(crate) use elementwise::{mix, relu, relu_gradient};
 pub(crate) use group::{group_norm, group_norm_gradient};

@@ -11,7 +11,8 @@
 //! - A bad argument is an error that names the operation, what it expects and what it found.
 //! - NaN goes in, NaN comes out, as in PyTorch; [`ConvAlgorithm::Winograd`] has some more of them.
 //! - Besides convolution, pooling and batch norm there are [`group_norm`], the usual [`activation`]s and
-//!   [`prelu`], [`multiply`] for the gates of squeeze-and-excitation, and [`dropout`] by seed.
+//!   [`prelu`], [`multiply`] for the gates of squeeze-and-excitation, [`channel_shuffle`], [`local_response_norm`] and
+//!   [`dropout`] by seed.
 //! - Every function takes tensors, whose gradients candle's back-propagation finds, or values on a [`Tape`],
 //!   whose own wastes neither time nor memory. [`Parameter`] holds a trained tensor and steps in place.
 //! - Work is spread over the current rayon pool. Results have the same bits for any number of threads;
@@ -56,7 +57,9 @@ mod parallel;
 mod pool;
 mod prelu;
 mod reduce;
+mod response;
 mod sgd;
+mod shuffle;
 mod simd;
 mod tape;
 mod tensor;
@@ -73,7 +76,9 @@ pub use operand::{Operand, add, concat, flatten, scale};
 pub use padding::Padding;
 pub use pool::{Pool2dConfig, avg_pool2d, avg_pool2d_excluding_padding, global_avg_pool2d, max_pool2d};
 pub use prelu::prelu;
+pub use response::{LocalResponseNormConfig, local_response_norm};
 pub use sgd::{Parameter, SgdConfig};
+pub use shuffle::channel_shuffle;
 pub use tape::{Gradients, Tape, Value};
 
 /// The code of the page in the registry compiles too.

@@ -360,9 +360,9 @@ impl<T: Float> Lanes<T> {
 mod tests {
     use super::InstructionSet;
     use crate::{
-        Activation, Conv2dConfig, ConvAlgorithm, Epilogue, Padding, Pool2dConfig, activation, avg_pool2d,
-        batch_norm_train, conv2d, dropout, global_avg_pool2d, group_norm, linear, max_pool2d, multiply,
-        prelu,
+        Activation, Conv2dConfig, ConvAlgorithm, Epilogue, LocalResponseNormConfig, Padding, Pool2dConfig,
+        activation, avg_pool2d, batch_norm_train, conv2d, dropout, global_avg_pool2d, group_norm, linear,
+        local_response_norm, max_pool2d, multiply, prelu,
     };
     use candle_core::{Device, Result, Tensor, Var};
     use std::cell::Cell;
@@ -402,6 +402,8 @@ mod tests {
         let x = batch_norm_train(&x, &v[2], &v[3], 1e-5, Epilogue::None)?.output;
         let gate = activation(&global_avg_pool2d(&x)?, Activation::Sigmoid)?;
         let x = group_norm(&prelu(&multiply(&x, &gate)?, &v[3])?, &v[2], &v[3], 1, 1e-5)?;
+        let response = LocalResponseNormConfig { size: 3, alpha: 1.0, beta: 0.75, bias: 0.5 };
+        let x = local_response_norm(&x, &response)?;
         let x = dropout(&activation(&activation(&x, Activation::Gelu)?, Activation::Tanh)?, 0.1, 2)?;
         let y = linear(&global_avg_pool2d(&x)?.flatten_from(1)?, &v[4], None)?;
         let gradients = y.sqr()?.sum_all()?.backward()?;

@@ -88,7 +88,11 @@ fn pair(random: &mut Numbers, low: usize, high: usize) -> (usize, usize) {
 fn padding(random: &mut Numbers, most: (usize, usize)) -> Padding {
     let [top, bottom] = [0; 2].map(|_| between(random, 0, most.0));
     let [left, right] = [0; 2].map(|_| between(random, 0, most.1));
-    if random.integer() % 2 == 0 { Padding::even(top, left) } else { Padding { top, left, bottom, right } }
+    if random.integer().is_multiple_of(2) {
+        Padding::even(top, left)
+    } else {
+        Padding { top, left, bottom, right }
+    }
 }
 
 /// Sizes, kernels, strides, paddings, dilations and groups at random; depthwise every fourth time.
@@ -315,6 +319,27 @@ fn activations_and_gates_agree_with_the_cpu() -> Result<()> {
         dropped.check(&device, &[x], &(shape, seed), |a| dropout(&a[0], 0.3, seed))?;
     }
     [functions, slopes, products, gates, dropped].iter().for_each(Row::print);
+    Ok(())
+}
+
+#[test]
+fn operations_across_channels_agree_with_the_cpu() -> Result<()> {
+    let Some(device) = cuda() else { return Ok(()) };
+    print_header();
+    let mut random = Numbers(12);
+    let (mut shuffles, mut responses) = (Row::new("channel_shuffle"), Row::new("local_response_norm"));
+    for case in 0..30 {
+        let (batch, groups) = pair(&mut random, 1, 5);
+        let (members, (h, w)) = (between(&mut random, 1, 5), pair(&mut random, 1, 12));
+        let shape = [batch, groups * members, h, w];
+        let x = random.tensor(&shape);
+        shuffles
+            .check(&device, std::slice::from_ref(&x), &(shape, groups), |a| channel_shuffle(&a[0], groups))?;
+        let (size, beta) = (between(&mut random, 1, 9), if case.is_multiple_of(2) { 0.75 } else { 1.3 });
+        let cfg = LocalResponseNormConfig { size, alpha: 1.5, beta, bias: 0.5 };
+        responses.check(&device, &[x], &(shape, cfg), |a| local_response_norm(&a[0], &cfg))?;
+    }
+    [shuffles, responses].iter().for_each(Row::print);
     Ok(())
 }
 

@@ -125,8 +125,38 @@ fn gates_and_activations() {
     for bad in [1.0, -0.1, f64::NAN] {
         fails(dropout(&image, bad, 1), &["dropout", "at least 0 and below 1", &bad.to_string()]);
     }
+    for [low, high] in [[1.0, 0.5], [f64::NAN, 1.0], [0.0, f64::NAN]] {
+        let clipped = activation(&image, Activation::Clip { low, high });
+        fails(clipped, &["activation", "a low end of at most the high one", &format!("{low} and {high}")]);
+    }
     let integers = Tensor::zeros(3, DType::U32, &Device::Cpu).unwrap();
     fails(activation(&integers, Activation::Tanh), &["activation", "f32 or f64", "u32"]);
     fails(activation(&integers, Activation::Relu), &["relu", "f32 or f64", "u32"]);
     fails(dropout(&integers, 0.5, 1), &["dropout", "f32 or f64", "u32"]);
+}
+
+#[test]
+fn across_channels() {
+    let image = zeros(&[2, 6, 4, 5]);
+    for groups in [0, 4, 7] {
+        let expected = ["channel_shuffle", "groups that divide the 6 channels", &format!("found {groups}")];
+        fails(channel_shuffle(&image, groups), &expected);
+    }
+    fails(channel_shuffle(&zeros(&[2, 3, 4]), 3), &["channel_shuffle", "[batch, channels]", "[2, 3, 4]"]);
+    fails(channel_shuffle(&zeros(&[0, 3]), 3), &["channel_shuffle", "no size zero", "[0, 3]"]);
+    let cfg = LocalResponseNormConfig { size: 5, alpha: 1e-4, beta: 0.75, bias: 1.0 };
+    for bad in [
+        LocalResponseNormConfig { size: 0, ..cfg },
+        LocalResponseNormConfig { alpha: -1.0, ..cfg },
+        LocalResponseNormConfig { alpha: f64::INFINITY, ..cfg },
+        LocalResponseNormConfig { beta: f64::NAN, ..cfg },
+        LocalResponseNormConfig { bias: 0.0, ..cfg },
+    ] {
+        let found = format!("{bad:?}");
+        fails(local_response_norm(&image, &bad), &["local_response_norm", "bias above 0", &found]);
+    }
+    fails(local_response_norm(&zeros(&[2, 3]), &cfg), &["local_response_norm", "[2, 3]"]);
+    let integers = Tensor::zeros((1, 2, 3, 3), DType::U32, &Device::Cpu).unwrap();
+    fails(channel_shuffle(&integers, 2), &["channel_shuffle", "f32 or f64", "u32"]);
+    fails(local_response_norm(&integers, &cfg), &["local_response_norm", "f32 or f64", "u32"]);
 }

@@ -7,6 +7,10 @@ use candle_core::{DType, Device, Tensor};
 use common::{ACTIVATIONS, Numbers, cases, check_f32, distance, gradients, numbers};
 use proptest::prelude::*;
 
+/// With a bias so small that the responses count.
+const KRIZHEVSKY: LocalResponseNormConfig =
+    LocalResponseNormConfig { size: 5, alpha: 1.0, beta: 0.75, bias: 0.1 };
+
 proptest! {
     #![proptest_config(cases(40))]
 
@@ -31,7 +35,11 @@ proptest! {
         let mut random = Numbers(seed);
         let x = random.tensor(&[batch, channels, h, w]);
         check_f32(&[x.clone(), random.tensor(&[batch, channels, 1, 1])], |a| multiply(&a[0], &a[1]));
-        check_f32(&[x, random.tensor(&[channels])], |a| prelu(&a[0], &a[1]));
+        check_f32(&[x.clone(), random.tensor(&[channels])], |a| prelu(&a[0], &a[1]));
+        for beta in [0.75, 1.2] {
+            let cfg = LocalResponseNormConfig { beta, ..KRIZHEVSKY };
+            check_f32(std::slice::from_ref(&x), |a| local_response_norm(&a[0], &cfg));
+        }
     }
 }
 
@@ -88,7 +96,7 @@ fn group_norm_does_not_depend_on_company() {
     }
 }
 
-/// Group norm, gates, PReLU, activations and dropout: several jobs each, the same bits in pools of 1 and 3
+/// Group norm, gates, PReLU, local responses, a shuffle, activations and dropout: several jobs each, the same bits in pools of 1 and 3
 /// threads.
 #[test]
 fn bits_of_gates_do_not_depend_on_threads() {
@@ -98,6 +106,7 @@ fn bits_of_gates_do_not_depend_on_threads() {
     let layers = |a: &[Tensor]| {
         let x = multiply(&group_norm(&a[0], &a[1], &a[2], 2, 1e-5)?, &a[3])?;
         let x = dropout(&prelu(&x, &a[4])?, 0.3, 5)?;
+        let x = channel_shuffle(&local_response_norm(&x, &KRIZHEVSKY)?, 3)?;
         ACTIVATIONS.into_iter().try_fold(x.clone(), |sum, f| sum + activation(&x, f)?)
     };
     let bits = |threads: usize| {
@@ -150,6 +159,7 @@ fn activations_of_what_is_not_finite() {
         Activation::LeakyRelu { .. } => [n, inf, -inf],
         Activation::Sigmoid | Activation::HardSigmoid => [n, 1.0, 0.0],
         Activation::Tanh => [n, 1.0, -1.0],
+        Activation::Clip { low, high } => [n, high, low],
         // Minus infinity times 0.
         Activation::Silu | Activation::Gelu | Activation::HardSwish => [n, inf, n],
     };
@@ -180,7 +190,26 @@ fn nan_passes_through_gates() {
     let gate = Tensor::ones((2, 4, 1, 1), DType::F32, &Device::Cpu).unwrap();
     assert_eq!(nans(multiply(&x, &gate).unwrap()), [31]);
     assert_eq!(nans(multiply(&x.ones_like().unwrap(), &(gate * f64::NAN).unwrap()).unwrap()).len(), 48);
+    // Of four channels in two groups the second becomes the third, and a response reaches one channel to each side.
+    assert_eq!(nans(channel_shuffle(&x, 2).unwrap()), [37]);
+    let three = LocalResponseNormConfig { size: 3, ..KRIZHEVSKY };
+    assert_eq!(nans(local_response_norm(&x, &three).unwrap()), [25, 31, 37]);
     for seed in 0..20 {
         assert_eq!(nans(dropout(&x, 0.5, seed).unwrap()), [31]);
     }
+}
+
+/// An even number of channels is one more behind than before, as ONNX's operator `LRN` has it.
+#[test]
+fn local_responses_of_even_size_look_ahead() {
+    let x = Tensor::new(&[1f64, 2.0, 3.0], &Device::Cpu).unwrap().reshape((1, 3, 1, 1)).unwrap();
+    let cfg = |size| LocalResponseNormConfig { size, alpha: 2.0, beta: 1.0, bias: 1.0 };
+    let close = |found: Vec<f64>, expected: [f64; 3]| {
+        assert!(found.iter().zip(expected).all(|(a, b)| (a - b).abs() < 1e-15), "{found:?} {expected:?}");
+    };
+    let two = numbers(&local_response_norm(&x, &cfg(2)).unwrap());
+    close(two, [1.0 / (1.0 + 5.0), 2.0 / (1.0 + 13.0), 3.0 / (1.0 + 9.0)]);
+    let four = numbers(&local_response_norm(&x, &cfg(4)).unwrap());
+    close(four, [1.0 / (1.0 + 7.0), 2.0 / (1.0 + 7.0), 3.0 / (1.0 + 6.5)]);
+    assert_eq!(local_response_norm(&x, &cfg(usize::MAX)).unwrap().dims(), [1, 3, 1, 1]);
 }

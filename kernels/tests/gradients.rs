@@ -251,6 +251,29 @@ proptest! {
     }
 
     #[test]
+    fn of_channel_shuffles(
+        (batch, groups, members) in (1..=3usize, 1..=4usize, 1..=4usize),
+        (h, w) in (1..=4usize, 1..=4usize),
+        image in any::<bool>(),
+        seed in any::<u64>(),
+    ) {
+        let x = Numbers(seed).tensor(&[batch, groups * members, h, w][..if image { 4 } else { 2 }]);
+        check_gradients(&[x], |a| channel_shuffle(&a[0], groups));
+    }
+
+    #[test]
+    fn of_local_responses(
+        (batch, channels, h, w) in (1..=2usize, 1..=9usize, 1..=4usize, 1..=5usize),
+        (size, alpha) in (1..=12usize, 0.0..4.0f64),
+        beta in prop_oneof![Just(0.75), -1.0..2.0f64],
+        bias in 0.2..3.0f64,
+        seed in any::<u64>(),
+    ) {
+        let cfg = LocalResponseNormConfig { size, alpha, beta, bias };
+        check_gradients(&[Numbers(seed).tensor(&[batch, channels, h, w])], |a| local_response_norm(&a[0], &cfg));
+    }
+
+    #[test]
     fn of_products(shape in prop::collection::vec(1..=5usize, 1..=4), seed in any::<u64>()) {
         let mut random = Numbers(seed);
         check_gradients(&[random.tensor(&shape), random.tensor(&shape)], |a| multiply(&a[0], &a[1]));
@@ -382,4 +405,6 @@ fn of_activations_at_their_kinks() {
     check(Activation::LeakyRelu { slope: 0.25 }, [0.25, 0.25, 0.25, 1.0, 1.0]);
     check(Activation::HardSigmoid, [0.0, 1.0 / 6.0, 1.0 / 6.0, 0.0, 0.0]);
     check(Activation::HardSwish, [0.0, 0.5, 0.5, 1.0, 1.0]);
+    check(Activation::Clip { low: -3.0, high: 3.0 }, [1.0, 1.0, 1.0, 1.0, 0.0]);
+    check(Activation::Clip { low: 3.0, high: 3.0 }, [0.0, 0.0, 0.0, 1.0, 0.0]);
 }

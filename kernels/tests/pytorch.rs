@@ -34,6 +34,10 @@ struct Settings {
     eps: f64,
     relu: bool,
     activation: String,
+    size: usize,
+    alpha: f64,
+    beta: f64,
+    bias: f64,
 }
 
 impl Settings {
@@ -59,6 +63,7 @@ fn function(name: &str) -> Activation {
         "gelu" => Activation::Gelu,
         "hard_sigmoid" => Activation::HardSigmoid,
         "hard_swish" => Activation::HardSwish,
+        "clip" => Activation::Clip { low: -1.5, high: 4.0 },
         other => panic!("the reference has an activation {other} that this test does not know"),
     }
 }
@@ -110,6 +115,11 @@ impl Case {
             "group_norm" => group_norm(&a[0], &a[1], &a[2], s.groups, s.eps),
             "multiply" => multiply(&a[0], &a[1]),
             "prelu" => prelu(&a[0], &a[1]),
+            "channel_shuffle" => channel_shuffle(&a[0], s.groups),
+            "local_response_norm" => {
+                let (size, alpha, beta, bias) = (s.size, s.alpha, s.beta, s.bias);
+                local_response_norm(&a[0], &LocalResponseNormConfig { size, alpha, beta, bias })
+            }
             "mix" => mix(&a[0], &a[1], &a[2]),
             other => panic!("the reference has an operation {other} that this test does not know"),
         }
@@ -141,7 +151,7 @@ impl Case {
 
 fn check(dtype: DType, tolerance: f64) {
     let reference: Reference = serde_json::from_str(include_str!("pytorch/reference.json")).unwrap();
-    assert_eq!(reference.cases.len(), 49);
+    assert_eq!(reference.cases.len(), 56);
     for case in reference.cases {
         case.check(dtype, tolerance).unwrap();
     }

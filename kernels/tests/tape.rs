@@ -73,13 +73,16 @@ fn compare(
     Ok(())
 }
 
-/// Stem, group norm, activations, the gate of squeeze-and-excitation, dropout, and a residual.
+/// Stem, group norm, activations, the gate of squeeze-and-excitation, dropout, local responses, a shuffle, and a
+/// residual.
 fn gated_loss<V: Operand>(x: &V, p: &[V]) -> Result<V> {
     let x = group_norm(&conv2d(x, &p[0], None, &SAME)?, &p[1], &p[2], 2, 1e-5)?;
     let y = activation(&prelu(&x, &p[4])?, Activation::Gelu)?;
     let gate = conv2d(&global_avg_pool2d(&y)?, &p[3], None, &SAME)?;
     let gated = multiply(&y, &activation(&gate, Activation::Sigmoid)?)?;
     let y = dropout(&add(&gated, &multiply(&x, &y)?)?, 0.25, 11)?;
+    let response = LocalResponseNormConfig { size: 3, alpha: 1.0, beta: 0.75, bias: 0.5 };
+    let y = channel_shuffle(&local_response_norm(&y, &response)?, 2)?;
     let logits = linear(&flatten(&mix(&y, &x, &p[5])?)?, &p[6], Some(&p[7]))?;
     let targets = Tensor::new(&[[1f64, 0., 0.], [0.1, 0.2, 0.7]], &Device::Cpu)?;
     add(&cross_entropy(&logits, &targets)?, &cross_entropy(&scale(&logits, 0.5)?, &targets)?)

@@ -64,6 +64,22 @@ pub(super) fn hard_swish_gradient<T: Float>(x: T, dy: T) -> T {
 }
 
 #[inline(always)]
+pub(super) fn clip<T: Float>(x: T, low: T, high: T) -> T {
+    if x <= low {
+        low
+    } else if x >= high {
+        high
+    } else {
+        x
+    }
+}
+
+#[inline(always)]
+pub(super) fn clip_gradient<T: Float>(x: T, dy: T, low: T, high: T) -> T {
+    if (x < low) | (x > high) { T::ZERO } else { dy }
+}
+
+#[inline(always)]
 pub(super) fn sigmoid<I: Isa>(x: f64) -> f64 {
     let e = exp::<I>(-x.abs());
     (if x < 0.0 { e } else { 1.0 }) / (1.0 + e)

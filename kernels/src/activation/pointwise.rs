@@ -113,6 +113,10 @@ impl<T: Erfc> Kernel for Forward<'_, T> {
             Activation::Gelu => self.smooth(formula::gelu::<T, I>),
             Activation::HardSigmoid => self.each(formula::hard_sigmoid),
             Activation::HardSwish => self.each(formula::hard_swish),
+            Activation::Clip { low, high } => {
+                let (low, high) = (T::of(low), T::of(high));
+                self.each(|x| formula::clip(x, low, high))
+            }
         }
     }
 }
@@ -155,6 +159,10 @@ impl<T: Erfc> Kernel for Backward<'_, T> {
             Activation::Gelu => self.smooth(formula::gelu_slope::<T, I>),
             Activation::HardSigmoid => self.each(formula::hard_sigmoid_gradient),
             Activation::HardSwish => self.each(formula::hard_swish_gradient),
+            Activation::Clip { low, high } => {
+                let (low, high) = (T::of(low), T::of(high));
+                self.each(|x, dy| formula::clip_gradient(x, dy, low, high))
+            }
         }
     }
 }

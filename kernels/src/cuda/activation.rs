@@ -10,18 +10,20 @@ use candle_core::backend::BackendStorage;
 use candle_core::cuda::cudarc::driver::PushKernelArg;
 use candle_core::cuda::{CudaStorage, WrapErr};
 
-/// The number of a function in `kernels.cu`, and its slope if it has one.
-fn function_number(function: Activation) -> (i32, f64) {
+/// The number of a function in `kernels.cu`, and its slope, low and high end if it has them.
+fn function_numbers(function: Activation) -> (i32, [f64; 3]) {
+    const NONE: [f64; 3] = [0.0; 3];
     match function {
-        Activation::Relu => (0, 0.0),
-        Activation::Relu6 => (1, 0.0),
-        Activation::LeakyRelu { slope } => (2, slope),
-        Activation::Sigmoid => (3, 0.0),
-        Activation::Tanh => (4, 0.0),
-        Activation::Silu => (5, 0.0),
-        Activation::Gelu => (6, 0.0),
-        Activation::HardSigmoid => (7, 0.0),
-        Activation::HardSwish => (8, 0.0),
+        Activation::Relu => (0, NONE),
+        Activation::Relu6 => (1, NONE),
+        Activation::LeakyRelu { slope } => (2, [slope, 0.0, 0.0]),
+        Activation::Sigmoid => (3, NONE),
+        Activation::Tanh => (4, NONE),
+        Activation::Silu => (5, NONE),
+        Activation::Gelu => (6, NONE),
+        Activation::HardSigmoid => (7, NONE),
+        Activation::HardSwish => (8, NONE),
+        Activation::Clip { low, high } => (9, [0.0, low, high]),
     }
 }
 
@@ -31,13 +33,13 @@ pub(crate) fn activation(
     function: Activation,
 ) -> Result<CudaStorage> {
     let (device, count) = (x.device(), layout.shape().elem_count());
-    let (function, slope) = function_number(function);
+    let (function, [slope, low, high]) = function_numbers(function);
     with_float!(op, x.dtype(), T => {
         let x = values::<T>(op, (x, layout))?;
         let mut y = room::<T>(device, count)?;
         let (activation, n) = (kernel::<T>(device, "activation")?, count as i64);
         let mut launch = activation.builder();
-        launch.arg(&x).arg(&mut y).arg(&function).arg(&slope).arg(&n);
+        launch.arg(&x).arg(&mut y).arg(&function).arg(&slope).arg(&low).arg(&high).arg(&n);
         // SAFETY: the kernel's arguments, x and y of n elements.
         unsafe { launch.launch(elements(count)) }.w()?;
         Ok(storage(y, device))
@@ -52,13 +54,13 @@ pub(crate) fn activation_gradient(
     function: Activation,
 ) -> Result<CudaStorage> {
     let (device, count) = (x.device(), lx.shape().elem_count());
-    let (function, slope) = function_number(function);
+    let (function, [slope, low, high]) = function_numbers(function);
     with_float!(op, x.dtype(), T => {
         let (x, dy) = (values::<T>(op, (x, lx))?, values::<T>(op, (dy, ldy))?);
         let mut dx = room::<T>(device, count)?;
         let (gradient, n) = (kernel::<T>(device, "activation_gradient")?, count as i64);
         let mut launch = gradient.builder();
-        launch.arg(&x).arg(&dy).arg(&mut dx).arg(&function).arg(&slope).arg(&n);
+        launch.arg(&x).arg(&dy).arg(&mut dx).arg(&function).arg(&slope).arg(&low).arg(&high).arg(&n);
         // SAFETY: the kernel's arguments, all tensors of n elements.
         unsafe { launch.launch(elements(count)) }.w()?;
         Ok(storage(dx, device))

@@ -74,8 +74,22 @@ struct Taps {
     }
 };
 
-// The functions of `Activation`, by the numbers of `function_number`.
-enum { RELU, RELU6, LEAKY_RELU, SIGMOID, TANH, SILU, GELU, HARD_SIGMOID, HARD_SWISH };
+// The functions of `Activation`, by the numbers of `function_numbers`.
+enum { RELU, RELU6, LEAKY_RELU, SIGMOID, TANH, SILU, GELU, HARD_SIGMOID, HARD_SWISH, CLIP };
+
+// What local response normalisation divides by, over samples of channels * pixels numbers.
+struct Response {
+    double scale, beta, bias;
+    int channels, pixels, before, behind;
+
+    __device__ int channel(Index i) const { return i / pixels % channels; }
+    // The channels that a channel sees, the last one included.
+    __device__ int first_seen(int channel) const { return max(channel - before, 0); }
+    __device__ int last_seen(int channel) const { return min(channel + behind, channels - 1); }
+    // The channels that see a channel.
+    __device__ int first_seeing(int channel) const { return max(channel - behind, 0); }
+    __device__ int last_seeing(int channel) const { return min(channel + before, channels - 1); }
+};
 
 __device__ unsigned long long mix_bits(unsigned long long z) {
     z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9ull;

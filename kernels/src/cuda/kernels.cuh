@@ -26,7 +26,8 @@ __device__ REAL normal(REAL x) { return (REAL)0.5 * erfc(-x * (REAL)0.7071067811
 
 __device__ REAL relu6(REAL x) { return x <= 0 ? (REAL)0 : x >= 6 ? (REAL)6 : x; }
 
-__device__ REAL activate(REAL x, int function, REAL slope) {
+// slope: of the leaky ReLU; low and high: of clipping.
+__device__ REAL activate(REAL x, int function, REAL slope, REAL low, REAL high) {
     switch (function) {
     case RELU: return x <= 0 ? (REAL)0 : x;
     case RELU6: return relu6(x);
@@ -36,11 +37,12 @@ __device__ REAL activate(REAL x, int function, REAL slope) {
     case SILU: return x * sigmoid(x);
     case GELU: return x * normal(x);
     case HARD_SIGMOID: return relu6(x + 3) / 6;
+    case CLIP: return x <= low ? low : x >= high ? high : x;
     default: return x * relu6(x + 3) / 6; // HARD_SWISH
     }
 }
 
-__device__ REAL activation_slope(REAL x, REAL dy, int function, REAL slope) {
+__device__ REAL activation_slope(REAL x, REAL dy, int function, REAL slope, REAL low, REAL high) {
     switch (function) {
     case RELU: return x <= 0 ? (REAL)0 : dy;
     case RELU6: return x <= 0 || x >= 6 ? (REAL)0 : dy;
@@ -53,18 +55,20 @@ __device__ REAL activation_slope(REAL x, REAL dy, int function, REAL slope) {
         return dy * fma(x, density, normal(x));
     }
     case HARD_SIGMOID: return x > -3 && x < 3 ? dy / 6 : (REAL)0;
+    case CLIP: return x < low || x > high ? (REAL)0 : dy;
     default: return x <= -3 ? (REAL)0 : x >= 3 ? dy : dy * (x / 3 + (REAL)0.5); // HARD_SWISH
     }
 }
 
-KERNEL(activation)(const REAL *x, REAL *y, int function, double slope, Index n) {
+KERNEL(activation)(const REAL *x, REAL *y, int function, double slope, double low, double high, Index n) {
     const Index i = thread_index();
-    if (i < n) y[i] = activate(x[i], function, slope);
+    if (i < n) y[i] = activate(x[i], function, slope, low, high);
 }
 
-KERNEL(activation_gradient)(const REAL *x, const REAL *dy, REAL *dx, int function, double slope, Index n) {
+KERNEL(activation_gradient)(const REAL *x, const REAL *dy, REAL *dx, int function, double slope, double low,
+                            double high, Index n) {
     const Index i = thread_index();
-    if (i < n) dx[i] = activation_slope(x[i], dy[i], function, slope);
+    if (i < n) dx[i] = activation_slope(x[i], dy[i], function, slope, low, high);
 }
 
 // x, dy and dx [batch, channels, pixels], slope [channels]; with x for dy it is the function itself.
@@ -422,6 +426,45 @@ KERNEL(average_pool_gradient)(const REAL *dy, REAL *dx, Index n, Windows w) {
 
 KERNEL(average_pool_of_pixels_gradient)(const REAL *dy, REAL *dx, Index n, Windows w) {
     average_gradient(dy, dx, n, w, true);
+}
+
+// ---- Across channels
+
+// Channels are groups of members; plane values each.
+KERNEL(channel_shuffle)(const REAL *x, REAL *y, int groups, int members, Index plane, Index n) {
+    const Index i = thread_index();
+    if (i >= n) return;
+    const Index to = i / plane, channels = (Index)groups * members, channel = to % channels;
+    const Index from = to - channel + channel % groups * members + channel / groups;
+    y[i] = x[from * plane + i % plane];
+}
+
+// What the number at i is divided by a power of.
+__device__ double response(const REAL *x, Index i, const Response &r) {
+    const int channel = r.channel(i);
+    double sum = 0.0;
+    for (int other = r.first_seen(channel); other <= r.last_seen(channel); other++) {
+        const double value = x[i + (Index)(other - channel) * r.pixels];
+        sum += value * value;
+    }
+    return r.bias + r.scale * sum;
+}
+
+KERNEL(local_response_norm)(const REAL *x, REAL *y, Index n, Response r) {
+    const Index i = thread_index();
+    if (i < n) y[i] = x[i] * pow(response(x, i, r), -r.beta);
+}
+
+KERNEL(local_response_norm_gradient)(const REAL *x, const REAL *dy, REAL *dx, Index n, Response r) {
+    const Index i = thread_index();
+    if (i >= n) return;
+    const int channel = r.channel(i);
+    double sum = 0.0;
+    for (int other = r.first_seeing(channel); other <= r.last_seeing(channel); other++) {
+        const Index at = i + (Index)(other - channel) * r.pixels;
+        sum += (double)dy[at] * x[at] * pow(response(x, at, r), -r.beta - 1.0);
+    }
+    dx[i] = dy[i] * pow(response(x, i, r), -r.beta) - 2.0 * r.scale * r.beta * x[i] * sum;
 }
 
 // ---- Cross entropy: a warp for each row

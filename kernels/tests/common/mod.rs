@@ -10,7 +10,7 @@ pub fn cases(cases: u32) -> Config {
     Config { cases, rng_seed: RngSeed::Fixed(7), failure_persistence: None, ..Config::default() }
 }
 
-pub const ACTIVATIONS: [Activation; 9] = [
+pub const ACTIVATIONS: [Activation; 10] = [
     Activation::Relu,
     Activation::Relu6,
     Activation::LeakyRelu { slope: 0.01 },
@@ -20,6 +20,7 @@ pub const ACTIVATIONS: [Activation; 9] = [
     Activation::Gelu,
     Activation::HardSigmoid,
     Activation::HardSwish,
+    Activation::Clip { low: -3.0, high: 6.0 },
 ];
 
 /// SplitMix64 (Steele, Lea and Flood, 2014): numbers that depend on nothing but the seed.

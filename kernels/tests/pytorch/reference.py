@@ -116,6 +116,15 @@ def group_norm(x, groups):
     return case("group_norm", [x, [x[1]], [x[1]]], dict(groups=groups, eps=1e-5), f)
 
 
+def channel_shuffle(x, groups):
+    return case("channel_shuffle", [x], dict(groups=groups), lambda x: F.channel_shuffle(x, groups))
+
+
+def local_response_norm(x, size, alpha, beta, bias):
+    settings = dict(size=size, alpha=alpha, beta=beta, bias=bias)
+    return case("local_response_norm", [x], settings, lambda x: F.local_response_norm(x, size, alpha, beta, bias))
+
+
 cases = [
     conv([2, 3, 7, 6], [4, 3, 3, 3], True, padding=(1, 1)),
     conv([2, 2, 9, 12], [3, 2, 3, 5], False, stride=(2, 3), padding=(1, 2)),
@@ -159,6 +168,7 @@ cases = [
     # By its definition: in f64 too the gradient of F.hardsigmoid multiplies by a sixth rounded to f32.
     activation("hard_sigmoid", lambda x: F.relu6(x + 3) / 6),
     activation("hard_swish", F.hardswish),
+    activation("clip", lambda x: torch.clamp(x, -1.5, 4.0)),
     group_norm([2, 6, 4, 5], 1),
     group_norm([2, 6, 4, 5], 3),
     group_norm([2, 6, 4, 5], 6),
@@ -167,6 +177,13 @@ cases = [
     case("multiply", [[2, 3, 4, 5], [2, 3, 1, 1]], {}, lambda x, gate: x * gate),
     case("prelu", [[2, 3, 4, 5], [3]], {}, F.prelu),
     case("prelu", [[4, 5], [5]], {}, F.prelu),
+    channel_shuffle([2, 6, 4, 5], 2),
+    channel_shuffle([2, 6, 4, 5], 3),
+    # PyTorch's own is that of ONNX for odd sizes alone.
+    local_response_norm([2, 7, 4, 5], 1, 0.8, 0.75, 0.5),
+    local_response_norm([2, 7, 4, 5], 3, 0.8, 0.75, 0.5),
+    local_response_norm([2, 7, 4, 5], 5, 2.0, 1.3, 1.0),
+    local_response_norm([2, 3, 4, 5], 9, 2.0, 0.5, 1.0),
 ]
 
 path = pathlib.Path(__file__).with_name("reference.json")
