@@ -112,7 +112,9 @@ fn kind(layer: &Layer) -> LayerKind {
     match layer {
         Layer::Input => LayerKind::Input,
         Layer::Conv(_) => LayerKind::Conv,
-        Layer::BatchNorm { .. } | Layer::GroupNorm { .. } => LayerKind::Norm,
+        Layer::BatchNorm { .. } | Layer::GroupNorm { .. } | Layer::LocalResponseNorm { .. } => {
+            LayerKind::Norm
+        }
         Layer::Activation(_) | Layer::Prelu | Layer::Scale { .. } | Layer::Dropout { .. } => {
             LayerKind::Activation
         }
@@ -122,6 +124,7 @@ fn kind(layer: &Layer) -> LayerKind {
         Layer::Multiply => LayerKind::Multiply,
         Layer::Mix => LayerKind::Mix,
         Layer::Concat => LayerKind::Concat,
+        Layer::ChannelShuffle { .. } => LayerKind::Shuffle,
         Layer::Flatten => LayerKind::Flatten,
         Layer::Linear { .. } => LayerKind::Linear,
     }

@@ -30,11 +30,18 @@ pub enum Activation {
     HardSigmoid,
     /// `x hard_sigmoid(x)`.
     HardSwish,
+    /// `min(max(x, low), high)`.
+    Clip {
+        /// The least value; finite.
+        low: f64,
+        /// The largest value; finite, `low` or more.
+        high: f64,
+    },
 }
 
 impl Activation {
-    /// Every activation, in order; the leaky one with PyTorch's slope.
-    pub const ALL: [Self; 9] = [
+    /// Every activation, in order; the leaky one with PyTorch's slope, clipping as the hard hyperbolic tangent.
+    pub const ALL: [Self; 10] = [
         Self::Relu,
         Self::Relu6,
         Self::LeakyRelu { slope: 0.01 },
@@ -44,12 +51,13 @@ impl Activation {
         Self::Gelu,
         Self::HardSigmoid,
         Self::HardSwish,
+        Self::Clip { low: -1.0, high: 1.0 },
     ];
 
     /// Whether applying it twice is applying it once, `f(f(x)) = f(x)`.
     pub fn is_idempotent(self) -> bool {
         match self {
-            Self::Relu | Self::Relu6 => true,
+            Self::Relu | Self::Relu6 | Self::Clip { .. } => true,
             // Of slope 1 it is the identity, of slope 0 ReLU.
             Self::LeakyRelu { slope } => slope == 0.0 || slope == 1.0,
             Self::Sigmoid | Self::Tanh | Self::Silu | Self::Gelu | Self::HardSigmoid | Self::HardSwish => {
@@ -63,6 +71,7 @@ impl Activation {
         match self {
             Self::Relu | Self::LeakyRelu { .. } => true,
             Self::Relu6
+            | Self::Clip { .. }
             | Self::Sigmoid
             | Self::Tanh
             | Self::Silu
@@ -84,22 +93,44 @@ impl Activation {
             Self::Gelu => ops::Activation::Gelu,
             Self::HardSigmoid => ops::Activation::HardSigmoid,
             Self::HardSwish => ops::Activation::HardSwish,
+            Self::Clip { low, high } => ops::Activation::Clip { low, high },
+        }
+    }
+
+    /// What is wrong with the numbers of a function: what they should be.
+    pub(crate) fn problem(self) -> Option<&'static str> {
+        match self {
+            Self::LeakyRelu { slope } => (!slope.is_finite()).then_some("a finite slope"),
+            Self::Clip { low, high } => {
+                let fine = low.is_finite() && high.is_finite() && low <= high;
+                (!fine).then_some("finite ends, the low one not above the high one")
+            }
+            Self::Relu
+            | Self::Relu6
+            | Self::Sigmoid
+            | Self::Tanh
+            | Self::Silu
+            | Self::Gelu
+            | Self::HardSigmoid
+            | Self::HardSwish => None,
         }
     }
 
     /// Tells functions apart in a fingerprint: a number each, and what it is parametrised by.
-    pub(crate) fn code(self) -> [u64; 2] {
-        match self {
-            Self::Relu => [0, 0],
-            Self::Relu6 => [1, 0],
-            Self::LeakyRelu { slope } => [2, slope.to_bits()],
-            Self::Sigmoid => [3, 0],
-            Self::Tanh => [4, 0],
-            Self::Silu => [5, 0],
-            Self::Gelu => [6, 0],
-            Self::HardSigmoid => [7, 0],
-            Self::HardSwish => [8, 0],
-        }
+    pub(crate) fn code(self) -> impl Iterator<Item = u64> {
+        let (code, more) = match self {
+            Self::Relu => ([0, 0], None),
+            Self::Relu6 => ([1, 0], None),
+            Self::LeakyRelu { slope } => ([2, slope.to_bits()], None),
+            Self::Sigmoid => ([3, 0], None),
+            Self::Tanh => ([4, 0], None),
+            Self::Silu => ([5, 0], None),
+            Self::Gelu => ([6, 0], None),
+            Self::HardSigmoid => ([7, 0], None),
+            Self::HardSwish => ([8, 0], None),
+            Self::Clip { low, high } => ([9, low.to_bits()], Some(high.to_bits())),
+        };
+        code.into_iter().chain(more)
     }
 }
 
@@ -115,6 +146,7 @@ impl fmt::Display for Activation {
             Self::Gelu => write!(f, "gelu"),
             Self::HardSigmoid => write!(f, "hard sigmoid"),
             Self::HardSwish => write!(f, "hard swish"),
+            Self::Clip { low, high } => write!(f, "clip {low} to {high}"),
         }
     }
 }
@@ -134,7 +166,8 @@ mod tests {
 
     #[test]
     fn they_are_idempotent_and_homogeneous_where_they_say_so() {
-        for function in Activation::ALL {
+        let more = [Activation::Clip { low: 0.5, high: 0.5 }, Activation::Clip { low: -3.0, high: -0.1 }];
+        for function in Activation::ALL.into_iter().chain(more) {
             let once = at(function, &POINTS);
             assert_eq!(at(function, &once) == once, function.is_idempotent(), "{function}");
             let tripled = at(function, &POINTS.map(|x| 3.0 * x));

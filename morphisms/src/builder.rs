@@ -95,6 +95,11 @@ impl Builder {
         self.layer(Layer::GroupNorm { grouping, eps: Layer::EPS })
     }
 
+    /// Local response normalisation over `size` channels; see [`Layer::LocalResponseNorm`].
+    pub fn local_response_norm(self, size: usize, alpha: f64, beta: f64, bias: f64) -> Self {
+        self.layer(Layer::LocalResponseNorm { size, alpha, beta, bias })
+    }
+
     /// `max(x, 0)`.
     pub fn relu(self) -> Self {
         self.layer(Layer::RELU)
@@ -128,6 +133,11 @@ impl Builder {
     /// Average pooling whose square windows tile the map.
     pub fn avg_pool(self, kernel: usize) -> Self {
         self.layer(Layer::Pool { kind: PoolKind::Average, window: Window::tiles(kernel) })
+    }
+
+    /// The first channel of each group of neighbours, then the second of each, and so on.
+    pub fn channel_shuffle(self, groups: usize) -> Self {
+        self.layer(Layer::ChannelShuffle { groups })
     }
 
     /// The mean of each channel.

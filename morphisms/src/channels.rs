@@ -153,6 +153,19 @@ impl Ties {
                 self.average(*grouping, &inputs[0]);
                 inputs[0].clone()
             }
+            // A response reaches over to the channels beside it, and what is put between them moves them away.
+            Layer::LocalResponseNorm { .. } => {
+                inputs[0].iter().for_each(|piece| self.freeze(piece.set));
+                inputs[0].clone()
+            }
+            // One group leaves the channels where they are. Others scatter those of a piece, and as many groups as channels
+            // would be too few after growing. What cannot change may be laid out as before.
+            Layer::ChannelShuffle { groups } => {
+                if *groups > 1 {
+                    inputs[0].iter().for_each(|piece| self.freeze(piece.set));
+                }
+                inputs[0].clone()
+            }
             Layer::Activation(_)
             | Layer::Scale { .. }
             | Layer::Dropout { .. }
@@ -370,6 +383,21 @@ mod tests {
             norm(draft, six, Grouping::Groups(2))
         });
         assert_eq!(found, []);
+    }
+
+    /// Nor can what is added to them.
+    #[test]
+    fn shuffled_channels_and_those_of_a_local_response_cannot_change() {
+        let response = Layer::LocalResponseNorm { size: 3, alpha: 1.0, beta: 0.75, bias: 1.0 };
+        let shuffle = |groups| Layer::ChannelShuffle { groups };
+        for (layer, count) in [(response, 0), (shuffle(2), 0), (shuffle(4), 0), (shuffle(1), 1)] {
+            let found = groups(|draft| {
+                let [x, other] = [4, 4].map(|channels| conv(draft, channels));
+                let changed = draft.push(layer, &[x]);
+                draft.push(Layer::Add, &[changed, other])
+            });
+            assert_eq!(found.len(), count, "{layer}");
+        }
     }
 
     #[test]

@@ -93,6 +93,14 @@ impl<'a> Constants<'a> {
                 input(0).iter().zip(input(1)).map(mixed).collect()
             }
             Layer::Concat => (0..node.inputs.len()).flat_map(|at| input(at).clone()).collect(),
+            // Zero stays zero; any other number is divided by what is beside it.
+            Layer::LocalResponseNorm { .. } => {
+                input(0).iter().map(|slice| slice.filter(|&value| value == 0.0)).collect()
+            }
+            Layer::ChannelShuffle { groups } => {
+                let members = input(0).len() / groups;
+                (0..input(0).len()).map(|to| input(0)[to % groups * members + to / groups]).collect()
+            }
             Layer::Flatten => {
                 let (height, width) = self.network.architecture().input_shape(node).spatial();
                 input(0).iter().flat_map(|&slice| std::iter::repeat_n(slice, height * width)).collect()
@@ -233,6 +241,22 @@ mod tests {
     fn a_channel_that_nobody_reads_is_dead() {
         let columns = vec![1.0, 0.0, 0.0, 2.0, 3.0, 0.0, 1.0, 0.0];
         assert_eq!(dead(&[(6, Role::Weight, columns)]), [false, true, false, false]);
+    }
+
+    #[test]
+    fn constants_are_shuffled_with_their_channels_and_zeros_pass_local_responses() {
+        let response = Layer::LocalResponseNorm { size: 3, alpha: 1.0, beta: 0.75, bias: 1.0 };
+        let builder = Network::builder(Shape::map(1, 2, 2)).conv(4, 1).batch_norm();
+        let builder = builder.channel_shuffle(2).layer(response).head(2);
+        let network = builder.init_on(0, DType::F64, &Device::Cpu).unwrap();
+        let mut weights = network.weights().clone();
+        for (role, values) in [(Role::Gamma, [1.0, 0.0, 0.0, 1.0]), (Role::Beta, [0.0, 0.0, 3.0, 0.0])] {
+            weights.insert(ParamKey::new(LayerId(2), role), Tensor::new(&values, &Device::Cpu).unwrap());
+        }
+        let network = Network::new(network.architecture().clone(), weights).unwrap();
+        let constants = Constants::of(&network).unwrap();
+        assert_eq!(constants.of[&LayerId(3)], [None, Some(3.0), Some(0.0), None]);
+        assert_eq!(constants.of[&LayerId(4)], [None, None, Some(0.0), None]);
     }
 
     /// At the border an average pooling mixes in zeros, so a constant is none behind it; but not if padding does not

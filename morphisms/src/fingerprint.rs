@@ -134,7 +134,7 @@ fn hash_layer(node: &Node, hasher: &mut SipHasher13) {
         }
         Layer::Activation(function) => {
             number(3);
-            function.code().into_iter().for_each(|part| hasher.write_u64(part));
+            function.code().for_each(|part| hasher.write_u64(part));
         }
         Layer::Pool { kind, window } => {
             number(4);
@@ -164,6 +164,11 @@ fn hash_layer(node: &Node, hasher: &mut SipHasher13) {
             hasher.write_u64(probability.to_bits());
         }
         Layer::Multiply => number(15),
+        Layer::ChannelShuffle { groups } => [16, groups].into_iter().for_each(&mut number),
+        Layer::LocalResponseNorm { size, alpha, beta, bias } => {
+            [17, size].into_iter().for_each(&mut number);
+            [alpha, beta, bias].iter().for_each(|value| hasher.write_u64(value.to_bits()));
+        }
     }
     let (height, width) = node.shape.spatial();
     [node.shape.channels(), height, width].into_iter().for_each(|size| hasher.write_u64(size as u64));

@@ -196,6 +196,11 @@ impl<'r, 'a, V: Operand> Run<'r, 'a, V> {
             Layer::Multiply => ops::multiply(&inputs[0], &inputs[1]),
             Layer::Mix => ops::mix(&inputs[0], &inputs[1], param(Role::Lambda)?),
             Layer::Concat => ops::concat(&inputs.iter().collect::<Vec<_>>()),
+            Layer::LocalResponseNorm { size, alpha, beta, bias } => {
+                let config = ops::LocalResponseNormConfig { size, alpha, beta, bias };
+                ops::local_response_norm(&inputs[0], &config)
+            }
+            Layer::ChannelShuffle { groups } => ops::channel_shuffle(&inputs[0], groups),
             Layer::Flatten => ops::flatten(&inputs[0]),
             Layer::Linear { bias, .. } => {
                 let bias = bias.then(|| param(Role::Bias)).transpose()?;

@@ -115,6 +115,19 @@ pub enum Layer {
         /// Added to the variance.
         eps: f64,
     },
+    /// Each number divided by a power of the mean square of its neighbours in the channels beside it:
+    /// `x / (bias + alpha / size * sum x'^2)^beta`, the sum over the channels from `(size - 1) / 2`, rounded down, before to
+    /// as many, rounded up, behind (Krizhevsky et al., NIPS 2012, section 3.3; ONNX's operator `LRN`).
+    LocalResponseNorm {
+        /// Channels of the sum; at least 1.
+        size: usize,
+        /// The factor of the mean square; finite and not negative.
+        alpha: f64,
+        /// The exponent; finite.
+        beta: f64,
+        /// What is added to the mean square; finite and positive.
+        bias: f64,
+    },
     /// A function of each number.
     Activation(Activation),
     /// x where it is positive, elsewhere x times a learnable slope of its channel (He et al. 2015).
@@ -148,6 +161,12 @@ pub enum Layer {
     Multiply,
     /// Its inputs, two or more, side by side along the channels.
     Concat,
+    /// The first channel of each of its groups of neighbours, then the second of each, and so on: channel
+    /// `i * groups + k` is channel `k * channels / groups + i` of the input (Zhang et al., "ShuffleNet", CVPR 2018).
+    ChannelShuffle {
+        /// How many; they divide the channels.
+        groups: usize,
+    },
     /// A map as a vector, `[channels, height, width]` row by row.
     Flatten,
     /// A fully connected layer on a vector.
@@ -263,16 +282,26 @@ impl Layer {
                 let divides = channels.checked_rem(grouping.count(channels)) == Some(0);
                 divides.then_some(*shape).ok_or_else(|| wrong("channels that its groups divide"))
             }
-            (Self::Activation(Activation::LeakyRelu { slope }), [_]) if !slope.is_finite() => {
-                Err(wrong("a finite slope"))
+            (Self::LocalResponseNorm { size, alpha, beta, bias }, [shape @ Shape::Map { .. }]) => {
+                let finite = [alpha, beta, bias].iter().all(|number| number.is_finite());
+                let fine = *size > 0 && finite && *alpha >= 0.0 && *bias > 0.0;
+                fine.then_some(*shape).ok_or_else(|| {
+                    wrong("a size of at least 1 and finite numbers, alpha not negative and the bias positive")
+                })
             }
+            (Self::ChannelShuffle { groups }, [shape]) => {
+                let divides = shape.channels().checked_rem(*groups) == Some(0);
+                divides.then_some(*shape).ok_or_else(|| wrong("channels that its groups divide"))
+            }
+            (Self::Activation(function), [shape]) => match function.problem() {
+                Some(expected) => Err(wrong(expected)),
+                None => Ok(*shape),
+            },
             (Self::Scale { factor }, [_]) if !factor.is_finite() => Err(wrong("a finite factor")),
             (Self::Dropout { probability }, [_]) if !(0.0..1.0).contains(probability) => {
                 Err(wrong("a probability of at least 0 and less than 1"))
             }
-            (Self::Activation(_) | Self::Prelu | Self::Scale { .. } | Self::Dropout { .. }, [shape]) => {
-                Ok(*shape)
-            }
+            (Self::Prelu | Self::Scale { .. } | Self::Dropout { .. }, [shape]) => Ok(*shape),
             (Self::GlobalAveragePool, [Shape::Map { channels, .. }]) => Ok(Shape::map(*channels, 1, 1)),
             (Self::Flatten, [shape @ Shape::Map { .. }]) => Ok(Shape::Vector(shape.elements())),
             (Self::Linear { out_features, .. }, [Shape::Vector(_)]) if *out_features > 0 => {
@@ -296,14 +325,24 @@ impl Layer {
                     .ok_or_else(|| wrong("inputs of one height and width"))
             }
             (Self::Input, _) => Err(wrong("no inputs")),
-            (Self::Conv(_) | Self::Pool { .. } | Self::GlobalAveragePool | Self::Flatten, _) => {
-                Err(wrong("one map"))
-            }
+            (
+                Self::Conv(_)
+                | Self::Pool { .. }
+                | Self::GlobalAveragePool
+                | Self::LocalResponseNorm { .. }
+                | Self::Flatten,
+                _,
+            ) => Err(wrong("one map")),
             (Self::BatchNorm { .. }, _) => Err(wrong("one map, and a positive epsilon")),
             (Self::GroupNorm { .. }, _) => Err(wrong("one input, and a positive epsilon")),
-            (Self::Activation(_) | Self::Prelu | Self::Scale { .. } | Self::Dropout { .. }, _) => {
-                Err(wrong("one input"))
-            }
+            (
+                Self::Activation(_)
+                | Self::Prelu
+                | Self::Scale { .. }
+                | Self::Dropout { .. }
+                | Self::ChannelShuffle { .. },
+                _,
+            ) => Err(wrong("one input")),
             (Self::Multiply, _) => Err(wrong("two inputs of one shape, or a map and one of 1x1")),
             (Self::Linear { .. }, _) => Err(wrong("one vector, and at least one output feature")),
             (Self::Mix, _) => Err(wrong("two inputs of one shape")),
@@ -350,6 +389,8 @@ impl Layer {
             | Self::GlobalAveragePool
             | Self::Add
             | Self::Concat
+            | Self::LocalResponseNorm { .. }
+            | Self::ChannelShuffle { .. }
             | Self::Flatten => {}
         }
     }
@@ -375,6 +416,8 @@ impl Layer {
             | Self::Multiply
             | Self::Mix
             | Self::Concat
+            | Self::LocalResponseNorm { .. }
+            | Self::ChannelShuffle { .. }
             | Self::Flatten => 0,
         }
     }
@@ -438,6 +481,8 @@ impl fmt::Display for Layer {
             Self::Multiply => write!(f, "multiply"),
             Self::Mix => write!(f, "mix"),
             Self::Concat => write!(f, "concat"),
+            Self::LocalResponseNorm { size, .. } => write!(f, "local response norm {size}"),
+            Self::ChannelShuffle { groups } => write!(f, "channel shuffle, groups {groups}"),
             Self::Flatten => write!(f, "flatten"),
             Self::Linear { out_features, .. } => write!(f, "linear {out_features}"),
         }

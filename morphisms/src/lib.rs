@@ -34,7 +34,7 @@
 //!
 //! | morphism | promise | what it does |
 //! |---|---|---|
-//! | [`deepen`](catalog::deepen) | exact | inserts convolution, batch norm and ReLU after a ReLU or ReLU6 |
+//! | [`deepen`](catalog::deepen) | exact | inserts convolution, batch norm and ReLU after a ReLU, ReLU6 or clip |
 //! | [`widen`](catalog::widen) | exact | adds channels to a group, copies of others or fresh ones |
 //! | [`skip_concat`](catalog::skip_concat) | exact | feeds an earlier tensor to a convolution or linear layer, by concatenation |
 //! | [`skip_add`](catalog::skip_add) | exact | mixes an earlier tensor of the same shape into a tensor, with a learnable factor |

@@ -91,11 +91,13 @@ fn block(layer: &LayerView, inputs: Vec<usize>) -> Block {
 /// What a layer is called at the end of another one's box.
 fn tail(layer: &LayerView) -> Option<String> {
     match layer.kind {
-        LayerKind::Norm | LayerKind::Activation | LayerKind::Flatten => Some(match layer.label.as_str() {
-            "batch norm" => "BN".to_owned(),
-            "relu" => "ReLU".to_owned(),
-            other => other.to_owned(),
-        }),
+        LayerKind::Norm | LayerKind::Activation | LayerKind::Shuffle | LayerKind::Flatten => {
+            Some(match layer.label.as_str() {
+                "batch norm" => "BN".to_owned(),
+                "relu" => "ReLU".to_owned(),
+                other => other.to_owned(),
+            })
+        }
         LayerKind::Input
         | LayerKind::Conv
         | LayerKind::Pool
@@ -116,6 +118,7 @@ fn takes_tail(head: LayerKind, next: LayerKind) -> bool {
         LayerKind::Conv
         | LayerKind::Norm
         | LayerKind::Activation
+        | LayerKind::Shuffle
         | LayerKind::Add
         | LayerKind::Multiply
         | LayerKind::Concat

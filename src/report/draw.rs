@@ -261,7 +261,11 @@ pub(super) fn colour(kind: LayerKind) -> &'static str {
         LayerKind::Linear => "p-linear",
         LayerKind::Pool | LayerKind::GlobalPool => "p-pool",
         LayerKind::Add | LayerKind::Multiply | LayerKind::Concat | LayerKind::Mix => "p-join",
-        LayerKind::Input | LayerKind::Norm | LayerKind::Activation | LayerKind::Flatten => "p-plain",
+        LayerKind::Input
+        | LayerKind::Norm
+        | LayerKind::Activation
+        | LayerKind::Shuffle
+        | LayerKind::Flatten => "p-plain",
     }
 }
 

@@ -126,6 +126,8 @@ pub enum LayerKind {
     Mix,
     /// Fully connected.
     Linear,
+    /// Channels in another order.
+    Shuffle,
     /// Image to vector.
     Flatten,
     /// Pooling over the whole image.

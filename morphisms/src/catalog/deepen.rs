@@ -27,7 +27,7 @@ impl Morphism for Deepen {
     }
 
     fn summary(&self) -> &'static str {
-        "inserts convolution, batch norm and ReLU after a ReLU or ReLU6"
+        "inserts convolution, batch norm and ReLU after a ReLU, ReLU6 or clip"
     }
 
     fn promise(&self) -> Promise {

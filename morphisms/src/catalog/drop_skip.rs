@@ -49,6 +49,8 @@ impl Morphism for DropSkip {
             | Layer::Dropout { .. }
             | Layer::Pool { .. }
             | Layer::GlobalAveragePool
+            | Layer::LocalResponseNorm { .. }
+            | Layer::ChannelShuffle { .. }
             | Layer::Multiply
             | Layer::Flatten
             | Layer::Linear { .. } => 0..0,
@@ -108,7 +110,7 @@ fn remove_input(draft: &mut Draft, node: &Node, position: usize) {
 
 /// The layers with parameters behind a concatenation, up to the kernels that mix channels, each with the slices of
 /// its channel axis that come from the input at `position`. None if the channels meet another merging layer, a
-/// grouped convolution, a group norm or the output, where they cannot be removed.
+/// grouped convolution, a group or local response norm, a shuffle or the output, where they cannot be removed.
 fn readers(
     architecture: &Architecture,
     concat: &Node,
@@ -148,6 +150,8 @@ fn readers(
                 }
                 Layer::Conv(_)
                 | Layer::GroupNorm { grouping: Grouping::Groups(_), .. }
+                | Layer::LocalResponseNorm { .. }
+                | Layer::ChannelShuffle { .. }
                 | Layer::Add
                 | Layer::Multiply
                 | Layer::Mix

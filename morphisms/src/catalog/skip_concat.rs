@@ -113,6 +113,8 @@ fn is_dense(layer: &Layer) -> bool {
         | Layer::Dropout { .. }
         | Layer::Pool { .. }
         | Layer::GlobalAveragePool
+        | Layer::LocalResponseNorm { .. }
+        | Layer::ChannelShuffle { .. }
         | Layer::Add
         | Layer::Multiply
         | Layer::Mix

@@ -183,10 +183,13 @@ fn any_norm() -> impl Strategy<Value = Layer> {
 fn any_activation() -> impl Strategy<Value = Layer> {
     let others = proptest::sample::select(&Activation::ALL[1..]);
     let slope = prop_oneof![Just(0.01), Just(-0.5), Just(1.5)];
+    // Zero is inside, at the end, and outside.
+    let clip = prop_oneof![Just((-0.5, 2.0)), Just((0.0, 1.5)), Just((0.25, 3.0))];
     prop_oneof![
         8 => Just(Layer::RELU),
         3 => others.prop_map(Layer::Activation),
         1 => slope.prop_map(|slope| Layer::Activation(Activation::LeakyRelu { slope })),
+        1 => clip.prop_map(|(low, high)| Layer::Activation(Activation::Clip { low, high })),
         1 => Just(Layer::Prelu),
     ]
 }
@@ -197,6 +200,12 @@ fn any_pool() -> impl Strategy<Value = Layer> {
     (kind, proptest::sample::select(&POOLS[..])).prop_map(|(kind, window)| Layer::Pool { kind, window })
 }
 
+/// Strong enough for channels to feel each other.
+fn any_response() -> impl Strategy<Value = Layer> {
+    let layer = |(size, beta)| Layer::LocalResponseNorm { size, alpha: 1.5, beta, bias: 1.0 };
+    (2..=5usize, prop_oneof![Just(0.75), Just(0.5)]).prop_map(layer)
+}
+
 fn any_unary() -> impl Strategy<Value = Layer> {
     prop_oneof![
         4 => any_activation(),
@@ -205,6 +214,8 @@ fn any_unary() -> impl Strategy<Value = Layer> {
         4 => Just(Layer::GlobalAveragePool),
         1 => prop_oneof![Just(0.5), Just(-2.0)].prop_map(|factor| Layer::Scale { factor }),
         1 => Just(Layer::Dropout { probability: 0.25 }),
+        1 => (2..=3usize).prop_map(|groups| Layer::ChannelShuffle { groups }),
+        1 => any_response(),
     ]
 }
 

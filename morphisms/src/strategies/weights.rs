@@ -33,6 +33,8 @@ pub(super) fn lively(architecture: &Architecture, seed: u64) -> Result<Weights> 
             | Layer::Multiply
             | Layer::Pool { .. }
             | Layer::GlobalAveragePool
+            | Layer::LocalResponseNorm { .. }
+            | Layer::ChannelShuffle { .. }
             | Layer::Add
             | Layer::Concat
             | Layer::Flatten => {}

@@ -8,7 +8,7 @@ use proptest::strategy::{Strategy, ValueTree};
 use proptest::test_runner::TestRunner;
 
 /// Everything a random network is made of.
-const KINDS: [&str; 38] = [
+const KINDS: [&str; 41] = [
     "input",
     "dense",
     "grouped",
@@ -28,10 +28,13 @@ const KINDS: [&str; 38] = [
     "gelu",
     "hard sigmoid",
     "hard swish",
+    "clip",
     "prelu",
     "layer norm",
     "instance norm",
     "group norm",
+    "local response norm",
+    "channel shuffle",
     "scale",
     "dropout",
     "max pool",
@@ -69,7 +72,9 @@ fn meets(morphism: &str, kind: &str) -> bool {
 
 fn never(morphism: &str) -> &'static [&'static str] {
     match morphism {
-        "widen" | "prune" | "skip_add" | "drop_skip" => &["input"],
+        // Their channels cannot change.
+        "widen" | "prune" => &["input", "local response norm", "channel shuffle"],
+        "skip_add" | "drop_skip" => &["input"],
         // What is put behind a map, or taken from there, is read as a map.
         "deepen" | "drop_layer" | "separate" | "branch" => &["input", "linear"],
         "deepen_residual" => &["input"],
@@ -101,6 +106,8 @@ fn kinds(architecture: &Architecture, node: &Node) -> Vec<&'static str> {
         Layer::GroupNorm { grouping: Grouping::All, .. } => vec!["layer norm"],
         Layer::GroupNorm { grouping: Grouping::Each, .. } => vec!["instance norm"],
         Layer::GroupNorm { grouping: Grouping::Groups(_), .. } => vec!["group norm"],
+        Layer::LocalResponseNorm { .. } => vec!["local response norm"],
+        Layer::ChannelShuffle { .. } => vec!["channel shuffle"],
         Layer::Scale { .. } => vec!["scale"],
         Layer::Dropout { .. } => vec!["dropout"],
         Layer::Multiply if node.inputs.iter().any(|input| architecture.shape(*input) != node.shape) => {
@@ -132,6 +139,7 @@ fn activation(function: Activation) -> &'static str {
         Activation::Gelu => "gelu",
         Activation::HardSigmoid => "hard sigmoid",
         Activation::HardSwish => "hard swish",
+        Activation::Clip { .. } => "clip",
     }
 }
 

@@ -101,6 +101,20 @@ fn layers_that_compute_nothing() {
     assert_refused("unknown variant `relo`", third(json!({ "type": "activation", "function": "relo" })));
     let leaky = json!({ "type": "activation", "function": "leaky_relu" });
     assert_refused("missing field `slope`", third(leaky));
+    let clip = |low: Value, high: Value| json!({ "type": "activation", "function": "clip", "low": low, "high": high });
+    assert_refused("the low one not above the high one", third(clip(json!(1.0), json!(0.5))));
+    assert_refused("invalid type: null", third(clip(json!(null), json!(1.0))));
+    assert_refused(
+        "missing field `high`",
+        third(json!({ "type": "activation", "function": "clip", "low": 0.0 })),
+    );
+    assert_refused("groups divide", third(json!({ "type": "channel_shuffle", "groups": 3 })));
+    assert_refused("groups divide", third(json!({ "type": "channel_shuffle", "groups": 0 })));
+    assert_refused("missing field `groups`", third(json!({ "type": "channel_shuffle" })));
+    let response = |size: u64, alpha: f64, bias: f64| json!({ "type": "local_response_norm", "size": size, "alpha": alpha, "beta": 0.75, "bias": bias });
+    assert_refused("size of at least 1", third(response(0, 1.0, 1.0)));
+    assert_refused("alpha not negative", third(response(3, -1.0, 1.0)));
+    assert_refused("bias positive", third(response(3, 1.0, 0.0)));
     assert_refused("two inputs", third(json!({ "type": "multiply" })));
     assert_refused("empty", |d| d["input"] = json!([0, 8, 8]));
     assert_refused("empty", |d| d["input"] = json!([1, 0, 8]));

@@ -83,6 +83,8 @@ proptest! {
             Layer::BatchNorm { eps } => { *eps *= 2.0; true }
             Layer::GroupNorm { eps, .. } => { *eps *= 2.0; true }
             Layer::Scale { factor } => { *factor *= 2.0; true }
+            Layer::LocalResponseNorm { alpha, .. } => { *alpha *= 2.0; true }
+            Layer::ChannelShuffle { groups } => { *groups = 1; true }
             Layer::Dropout { probability } => { *probability /= 2.0; true }
             layer @ Layer::Activation(_) => { *layer = other_activation(*layer); true }
             layer @ Layer::Prelu => { *layer = Layer::RELU; true }
@@ -176,13 +178,31 @@ fn a_tensor_added_to_itself_is_not_the_sum_of_two_alike() {
     assert_ne!(sum_of_two(false).fingerprint(), sum_of_two(true).fingerprint());
 }
 
-/// A 1x1 map, whatever the layer: one stride leads out of the image.
+/// One of [`every_number_of_a_layer_counts`], whose windows all make a 1x1 map: one stride leads out of the image.
 fn only(layer: Layer) -> Fingerprint {
     let mut draft = Draft::new(Shape::map(2, 8, 8));
     let x = draft.push(layer, &[LayerId(0)]);
     let flat = draft.push(Layer::Flatten, &[x]);
     draft.set_output(flat);
     draft.build().unwrap().fingerprint()
+}
+
+/// Layers that leave the size of a map, each with numbers of its own.
+fn without_window() -> Vec<Layer> {
+    let response = |size, [alpha, beta, bias]: [f64; 3]| Layer::LocalResponseNorm { size, alpha, beta, bias };
+    let clip = |low, high| Layer::Activation(Activation::Clip { low, high });
+    vec![
+        response(2, [1.0, 1.0, 1.0]),
+        response(3, [1.0, 1.0, 1.0]),
+        response(2, [2.0, 1.0, 1.0]),
+        response(2, [1.0, 2.0, 1.0]),
+        response(2, [1.0, 1.0, 2.0]),
+        clip(0.0, 1.0),
+        clip(0.0, 2.0),
+        clip(-1.0, 1.0),
+        Layer::ChannelShuffle { groups: 1 },
+        Layer::ChannelShuffle { groups: 2 },
+    ]
 }
 
 #[test]
@@ -211,6 +231,7 @@ fn every_number_of_a_layer_counts() {
         Layer::Conv(Conv { out_channels: 3, ..conv }),
         Layer::GlobalAveragePool,
     ]);
+    layers.extend(without_window());
     for kind in [PoolKind::Max, PoolKind::Average, PoolKind::AverageExcludingPadding] {
         layers.extend(windows.map(|window| Layer::Pool { kind, window }));
     }

@@ -163,9 +163,11 @@ proptest! {
     fn prune_is_exact_for_dead_channels(parent in any_network(SMALL, DType::F64), seed in 0..1000u64) {
         let prune = named("prune");
         let groups = Channels::of(parent.architecture()).groups;
-        // What is zero before a sigmoid is not behind it.
-        let lifts = |node: &Node| {
-            matches!(node.layer, Layer::Activation(Activation::Sigmoid | Activation::HardSigmoid))
+        // What is zero before a sigmoid is not behind it, nor behind a clip that ends above zero.
+        let lifts = |node: &Node| match node.layer {
+            Layer::Activation(Activation::Sigmoid | Activation::HardSigmoid) => true,
+            Layer::Activation(Activation::Clip { low, high }) => low > 0.0 || high < 0.0,
+            _ => false,
         };
         let hows = if parent.architecture().nodes().any(lifts) {
             &[How::Unread][..]
