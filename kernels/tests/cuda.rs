@@ -328,7 +328,7 @@ fn operations_across_channels_agree_with_the_cpu() -> Result<()> {
     print_header();
     let mut random = Numbers(12);
     let (mut shuffles, mut responses) = (Row::new("channel_shuffle"), Row::new("local_response_norm"));
-    for case in 0..30 {
+    for case in 0..30usize {
         let (batch, groups) = pair(&mut random, 1, 5);
         let (members, (h, w)) = (between(&mut random, 1, 5), pair(&mut random, 1, 12));
         let shape = [batch, groups * members, h, w];
