@@ -13,6 +13,7 @@ mod columns;
 mod conv;
 mod cudnn;
 mod elementwise;
+mod frame;
 mod group;
 mod launch;
 mod loss;

@@ -116,6 +116,24 @@ impl Geometry {
         Ok(Self { batch, groups, channels: group_channels, outputs, height, width, algorithm })
     }
 
+    /// Whether the padding is alike on opposite sides.
+    #[cfg(feature = "cuda")]
+    pub fn is_evenly_padded(&self) -> bool {
+        [self.height, self.width].iter().all(|axis| axis.padding == axis.padding_end)
+    }
+
+    /// The same convolution of an input that has its padding already.
+    #[cfg(feature = "cuda")]
+    pub fn framed(&self) -> Self {
+        let framed = |axis: Axis| Axis {
+            input: axis.padding + axis.input + axis.padding_end,
+            padding: 0,
+            padding_end: 0,
+            ..axis
+        };
+        Self { height: framed(self.height), width: framed(self.width), ..*self }
+    }
+
     pub fn taps(&self) -> usize {
         self.height.kernel * self.width.kernel
     }

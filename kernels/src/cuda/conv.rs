@@ -1,6 +1,7 @@
 //! Convolution by cuDNN.
 
 use super::cudnn::{Attribute, Handle};
+use super::frame::{frame, unframe};
 use super::launch::{Real, Walk, kernel, room, storage, values};
 use super::plan::{Direction, Key, Plan};
 use super::{columns, options};
@@ -83,6 +84,9 @@ fn run<T: Real + Attribute>(
     arguments: [&CudaView<T>; 2],
     size: usize,
 ) -> Result<CudaSlice<T>> {
+    if !geometry.is_evenly_padded() {
+        return run_framed(op, device, direction, geometry, arguments, size);
+    }
     let mut out = room::<T>(device, size)?;
     let stream = device.cuda_stream();
     {
@@ -101,6 +105,29 @@ fn run<T: Real + Attribute>(
         with_context(op, device, |context| unsafe { context.run::<T>(op, device, key, tensors) })?;
     }
     Ok(out)
+}
+
+/// [`run`] on an input whose padding is written down.
+fn run_framed<T: Real + Attribute>(
+    op: &str,
+    device: &CudaDevice,
+    direction: Direction,
+    geometry: &Geometry,
+    [first, second]: [&CudaView<T>; 2],
+    size: usize,
+) -> Result<CudaSlice<T>> {
+    let framed = geometry.framed();
+    match direction {
+        Direction::Forward | Direction::WeightGradient => {
+            let x = frame(op, device, geometry, first)?;
+            run(op, device, direction, &framed, [&x.as_view(), second], size)
+        }
+        Direction::InputGradient => {
+            let framed_size = framed.input_shape().iter().product();
+            let dx = run(op, device, direction, &framed, [first, second], framed_size)?;
+            unframe(op, device, geometry, &dx.as_view())
+        }
+    }
 }
 
 /// A thread's access to cuDNN on a device: a handle belongs to one thread.

@@ -60,6 +60,11 @@ struct Windows {
     }
 };
 
+// Planes of height x width copied into planes of to_height x to_width, where the first pixel lies at (top, left).
+struct Frame {
+    int height, width, to_height, to_width, top, left;
+};
+
 // Where the taps of a convolution's kernel are, over planes of height x width.
 struct Taps {
     int height, width, out_height, out_width;

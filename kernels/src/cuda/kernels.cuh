@@ -109,6 +109,16 @@ KERNEL(add_bias)(REAL *y, const REAL *bias, Walk walk) {
 
 // ---- What the taps of a convolution see
 
+// Zero where there is nothing to copy.
+KERNEL(frame)(const REAL *x, REAL *y, Index n, Frame f) {
+    const Index i = thread_index();
+    if (i >= n) return;
+    const int row = i / f.to_width % f.to_height - f.top, column = i % f.to_width - f.left;
+    const bool inside = row >= 0 && row < f.height && column >= 0 && column < f.width;
+    const Index plane = i / ((Index)f.to_width * f.to_height);
+    y[i] = inside ? x[(plane * f.height + row) * f.width + column] : (REAL)0;
+}
+
 // x [batch * channels, height, width] -> columns [batch * channels, kernel, out], n numbers
 KERNEL(columns)(const REAL *x, REAL *columns, Index n, Taps t) {
     const Index i = thread_index();

@@ -214,8 +214,8 @@ fn tensor<T: Real>(op: &str, id: i64, shape: [usize; 4], alignment: i64) -> Resu
 /// How a convolution walks. cuDNN sees the groups from the channels.
 fn convolution<T: Real>(op: &str, g: &Geometry) -> Result<Descriptor> {
     let pair = |h: usize, w: usize| [h as i64, w as i64];
-    let before = pair(g.height.padding, g.width.padding);
-    let behind = pair(g.height.padding_end, g.width.padding_end);
+    // Alike on opposite sides: any other is written down before.
+    let padding = pair(g.height.padding, g.width.padding);
     let convolution = Descriptor::new(op, Kind::CUDNN_BACKEND_CONVOLUTION_DESCRIPTOR)?;
     let mode = sys::cudnnConvolutionMode_t::CUDNN_CROSS_CORRELATION;
     convolution.set(op, Name::CUDNN_ATTR_CONVOLUTION_COMP_TYPE, &[T::DATA_TYPE])?;
@@ -231,7 +231,7 @@ fn convolution<T: Real>(op: &str, g: &Geometry) -> Result<Descriptor> {
         Name::CUDNN_ATTR_CONVOLUTION_DILATIONS,
         &pair(g.height.dilation, g.width.dilation),
     )?;
-    convolution.set(op, Name::CUDNN_ATTR_CONVOLUTION_PRE_PADDINGS, &before)?;
-    convolution.set(op, Name::CUDNN_ATTR_CONVOLUTION_POST_PADDINGS, &behind)?;
+    convolution.set(op, Name::CUDNN_ATTR_CONVOLUTION_PRE_PADDINGS, &padding)?;
+    convolution.set(op, Name::CUDNN_ATTR_CONVOLUTION_POST_PADDINGS, &padding)?;
     convolution.finish(op)
 }
