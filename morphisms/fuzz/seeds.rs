@@ -4,6 +4,8 @@ use std::fs;
 use std::io::Result;
 use std::path::Path;
 
+use morphisms::onnx::{ExportOptions, export};
+
 #[path = "parent.rs"]
 mod parent;
 
@@ -17,6 +19,9 @@ fn main() -> Result<()> {
     let network = parent::network();
     write("weights", "seed".into(), network.weights().to_safetensors().map_err(std::io::Error::other)?)?;
     for (place, rewrite) in parent::rewrites(&network).iter().enumerate() {
+        let child = network.child(rewrite, None).map_err(std::io::Error::other)?;
+        let model = export(&child, &ExportOptions::default()).map_err(std::io::Error::other)?;
+        write("onnx", format!("seed-{place}"), model)?;
         write("architecture", format!("seed-{place}"), serde_json::to_vec(&rewrite.architecture)?)?;
         let mut bytes = vec![place as u8];
         bytes.extend(serde_json::to_vec(&rewrite.inheritance)?);

@@ -3,6 +3,8 @@
 mod json;
 
 use std::collections::BTreeMap;
+#[cfg(feature = "onnx")]
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use petgraph::Direction::Outgoing;
@@ -316,6 +318,25 @@ impl Draft {
     /// The inputs of layer `id`, to be changed in place.
     pub fn inputs_mut(&mut self, id: LayerId) -> Option<&mut Vec<LayerId>> {
         self.layers.get_mut(&id).map(|(_, inputs)| inputs)
+    }
+
+    /// The layer `id` and what it reads.
+    #[cfg(feature = "onnx")]
+    pub(crate) fn get(&self, id: LayerId) -> Option<(Layer, &[LayerId])> {
+        self.layers.get(&id).map(|(layer, inputs)| (*layer, inputs.as_slice()))
+    }
+
+    /// Takes out what the output does not depend on.
+    #[cfg(feature = "onnx")]
+    pub(crate) fn keep_needed(&mut self) {
+        let mut needed = BTreeSet::from([self.input()]);
+        let mut next = vec![self.output];
+        while let Some(id) = next.pop() {
+            if needed.insert(id) {
+                next.extend(self.layers.get(&id).into_iter().flat_map(|(_, inputs)| inputs));
+            }
+        }
+        self.layers.retain(|id, _| needed.contains(id));
     }
 
     /// Lets every layer that reads `old` read `new` instead, but for `new` itself; the output follows.

@@ -81,20 +81,22 @@ pub(crate) fn rounding_in(
     let exact = parent.to_dtype(DType::F64)?.logits(&images.to_dtype(DType::F64)?)?;
     let mut own = 0.0f64;
     for seed in 0..nudges {
-        let logits = nudged(parent, seed)?.logits_by(images, algorithm)?.to_dtype(DType::F64)?;
+        let logits = nudged(parent, seed, f64::from(f32::EPSILON))?
+            .logits_by(images, algorithm)?
+            .to_dtype(DType::F64)?;
         own = own.max(largest(&(logits - &exact)?)?);
     }
     Ok(4.0 * own + 1e-6 * largest(&exact)?)
 }
 
-/// The network with every weight moved by up to half a unit in the last place of f32; as it is for seed 0.
-fn nudged(network: &Network, seed: u64) -> Result<Network> {
+/// The network with every weight moved by up to half of `unit`, a part of its value; as it is for seed 0.
+pub(crate) fn nudged(network: &Network, seed: u64, unit: f64) -> Result<Network> {
     if seed == 0 {
         return Ok(network.clone());
     }
     let nudge = |(key, tensor): (ParamKey, &Tensor)| {
         let mut rng = Seed::of(seed, key).rng();
-        let mut factor = || 1.0 + (rng.random::<f64>() - 0.5) * f64::from(f32::EPSILON);
+        let mut factor = || 1.0 + (rng.random::<f64>() - 0.5) * unit;
         let factors: Vec<f64> = (0..tensor.elem_count()).map(|_| factor()).collect();
         let factors = Tensor::from_vec(factors, tensor.dims(), tensor.device())?;
         Ok((key, (tensor.to_dtype(DType::F64)? * factors)?.to_dtype(tensor.dtype())?))

@@ -29,6 +29,9 @@ pub enum Error {
         /// What it was given.
         found: String,
     },
+    /// An ONNX model cannot be read or written.
+    #[error("ONNX: {0}")]
+    Onnx(String),
     /// A file names a morphism that nobody knows.
     #[error("unknown morphism: expected one of {expected}, found `{found}`")]
     Morphism {

@@ -123,6 +123,8 @@ mod init;
 mod layer;
 mod morphism;
 mod network;
+#[cfg(feature = "onnx")]
+pub mod onnx;
 mod reach;
 mod resize;
 mod select;

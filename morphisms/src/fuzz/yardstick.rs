@@ -5,7 +5,7 @@ use candle_core::{DType, Tensor};
 
 use crate::Result;
 use crate::check::contract::DRIFT;
-use crate::check::{is_alive, largest, rounding, rounding_in};
+use crate::check::{is_alive, largest, nudged, rounding, rounding_in};
 use crate::forward::Mode;
 use crate::network::Network;
 
@@ -22,6 +22,11 @@ const ROUNDING_F32: f64 = 1e-6;
 /// Ways of rounding a network's weights in f32 that are tried before a child is said to drift. Of the few that
 /// [`rounding`] tries, all turn out well by chance in one chain of five thousand.
 const PATIENCE: u64 = 64;
+
+/// Part of its value by which each weight is moved to see how a network magnifies rounding in f64.
+const NUDGE: f64 = 2.0 * f64::EPSILON;
+/// What a child may do worse than that: it rounds in more places.
+const ROUNDINGS: f64 = 16.0;
 
 /// A way to compute logits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -121,8 +126,22 @@ impl Yardstick {
             (Way::Evaluation(algorithm), DType::F32) => {
                 Ok(rounding_in(PATIENCE, &self.network, &self.images, algorithm)?.max(ROUNDING_F32))
             }
-            (Way::Evaluation(_) | Way::Training, _) => Ok(mark.allowed),
+            (Way::Training, _) => Ok(mark.allowed.max(self.magnified(mark)?)),
+            (Way::Evaluation(_), _) => Ok(mark.allowed),
         }
+    }
+
+    /// How far rounding moves the logits of this network in training mode. After an approximate morphism a channel can
+    /// hardly vary any more while the scales behind it are still those of one that did, and every batch norm on the way
+    /// then magnifies its rounding a hundredfold.
+    fn magnified(&self, mark: &Mark) -> Result<f64> {
+        let mut moved = 0.0f64;
+        for seed in 1..=PATIENCE {
+            let network = nudged(&self.network, seed, NUDGE)?;
+            let logits = mark.way.logits(&network, &self.images)?;
+            moved = moved.max(largest(&(logits - &mark.expected)?)?);
+        }
+        Ok(ROUNDINGS * moved)
     }
 }
 

@@ -14,5 +14,6 @@ mod fuzz;
 mod hostile;
 mod identity;
 mod life;
+mod onnx;
 mod removal;
 mod training;
