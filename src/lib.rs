@@ -8,6 +8,7 @@ pub mod executor;
 pub mod fuzz;
 pub mod individual;
 pub mod machine;
+pub mod model;
 pub mod objective;
 pub mod overview;
 pub mod package;

@@ -1,7 +1,9 @@
 //! Networks that leave the program: weights, architecture, and what is needed to use them.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
+use morphisms::onnx::{self, ExportOptions, InputAffine};
 use morphisms::{Architecture, Network, Shape};
 use serde::{Deserialize, Serialize};
 
@@ -51,7 +53,7 @@ pub struct Provenance {
     /// The individual in its run.
     pub id: u64,
     /// What it is worth there.
-    pub objectives: std::collections::BTreeMap<String, f64>,
+    pub objectives: BTreeMap<String, f64>,
     /// Content hash of the weights in the run.
     pub weights: String,
 }
@@ -91,7 +93,64 @@ impl Package {
     }
 }
 
+impl Package {
+    /// Writes an ONNX model with the classes, the normalisation and the provenance as metadata. `normalise`: it takes
+    /// pixels from 0 to 255; `fold`: batch norms become a part of the convolutions before them.
+    ///
+    /// # Errors
+    /// If the file cannot be written.
+    pub fn save_onnx(&self, path: &Path, normalise: bool, fold: bool) -> Result<()> {
+        let options = ExportOptions {
+            fold_batch_norms: fold,
+            input: normalise.then(|| self.description.normalisation.of_pixels()),
+            input_name: if normalise { "pixels" } else { "images" }.into(),
+            producer: "paretomorph".into(),
+            metadata: self.description.metadata(normalise)?,
+            ..ExportOptions::default()
+        };
+        write_atomically(path, &onnx::export(&self.network, &options)?)
+    }
+}
+
+impl Normalisation {
+    /// What makes of pixels from 0 to 255 what the network takes.
+    fn of_pixels(&self) -> InputAffine {
+        let channels =
+            || self.mean.iter().zip(&self.std).map(|(&mean, &std)| (f64::from(mean), f64::from(std)));
+        InputAffine {
+            scale: channels().map(|(_, std)| 1.0 / (255.0 * std)).collect(),
+            shift: channels().map(|(mean, std)| -mean / std).collect(),
+        }
+    }
+}
+
 impl Description {
+    /// What goes with an ONNX model, as JSON by key.
+    pub(crate) fn metadata(&self, normalise: bool) -> Result<BTreeMap<String, String>> {
+        let input = match normalise {
+            true => "pixels from 0 to 255, in the order red, green, blue",
+            false => "(pixel / 255 - mean) / std, channel by channel",
+        };
+        let Provenance { paretomorph, seed, id, objectives, weights } = &self.provenance;
+        let entries = [
+            ("input", serde_json::to_string(input)),
+            ("classes", serde_json::to_string(&self.classes)),
+            ("mean", serde_json::to_string(&self.normalisation.mean)),
+            ("std", serde_json::to_string(&self.normalisation.std)),
+            ("data", serde_json::to_string(&self.data.name)),
+            ("paretomorph", serde_json::to_string(paretomorph)),
+            ("seed", serde_json::to_string(seed)),
+            ("id", serde_json::to_string(id)),
+            ("objectives", serde_json::to_string(objectives)),
+            ("weights", serde_json::to_string(weights)),
+        ];
+        let entry = |(key, text): (&str, serde_json::Result<String>)| {
+            let text = text.map_err(|source| Error::Json { what: format!("metadata `{key}`"), source })?;
+            Ok((key.to_string(), text))
+        };
+        entries.into_iter().map(entry).collect()
+    }
+
     /// Whether its parts fit each other; `path` is where it came from.
     fn check(&self, path: &Path) -> Result<()> {
         let Self { architecture, image, normalisation, classes, .. } = self;

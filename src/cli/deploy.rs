@@ -1,14 +1,16 @@
 //! `evaluate`, `predict`, `export`: networks at work.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use candle_core::D;
+use serde::Serialize;
 
-use super::{print, show};
+use super::{ExportArgs, Format, print, show};
 use crate::data::{Dataset, Normalisation, read_image};
 use crate::package::{Description, Package, Provenance};
-use crate::search::{load_data, load_network};
-use crate::store::{Store, TestRow};
+use crate::search::{load_data, load_network, reported_front, test_errors};
+use crate::store::{Store, TestRow, write_atomically};
 use crate::train::error_rate;
 use crate::{Error, Result, machine, report};
 
@@ -86,9 +88,75 @@ pub(super) fn predict(run: &Path, id: u64, images: &[PathBuf]) -> Result<()> {
     Ok(())
 }
 
-pub(super) fn export(run: &Path, id: u64, dir: &Path) -> Result<()> {
-    package(&Store::read(run)?, id)?.save(dir)?;
-    print(&format!("Wrote architecture.json and weights.safetensors to {}\n", dir.display()))
+pub(super) fn export(args: &ExportArgs) -> Result<()> {
+    if args.format == Format::Safetensors && (args.normalise || args.no_fold) {
+        return Err(Error::Usage("--normalise and --no-fold are for --format onnx".into()));
+    }
+    let store = Store::read(&args.run)?;
+    match (&args.front, args.id, &args.dir) {
+        (Some(dir), _, _) => export_front(&store, args, dir),
+        (None, Some(id), Some(dir)) => {
+            let name = match args.format {
+                Format::Onnx => write_network(&store, args, id, dir, &onnx_name(id))?,
+                Format::Safetensors => write_network(&store, args, id, dir, "")?,
+            };
+            print(&format!("Wrote {name} to {}\n", dir.display()))
+        }
+        (None, _, _) => Err(Error::Usage("give an id and a folder, or --front and a folder".into())),
+    }
+}
+
+fn onnx_name(id: u64) -> String {
+    format!("network-{id}.onnx")
+}
+
+/// Writes a network into `dir`, under `name`; what was written, in words.
+fn write_network(store: &Store, args: &ExportArgs, id: u64, dir: &Path, name: &str) -> Result<String> {
+    let package = package(store, id)?;
+    let path = dir.join(name);
+    match args.format {
+        Format::Onnx => {
+            std::fs::create_dir_all(dir).map_err(Error::io("create", dir))?;
+            package.save_onnx(&path, args.normalise, !args.no_fold)?;
+            Ok(name.into())
+        }
+        Format::Safetensors => {
+            package.save(&path)?;
+            Ok("architecture.json and weights.safetensors".into())
+        }
+    }
+}
+
+/// An exported member of the front.
+#[derive(Serialize)]
+struct Exported<'a> {
+    id: u64,
+    /// Beside the list: a file, or a folder.
+    path: String,
+    objectives: &'a BTreeMap<String, f64>,
+    test_error: Option<f64>,
+}
+
+fn export_front(store: &Store, args: &ExportArgs, dir: &Path) -> Result<()> {
+    let individuals = store.database.individuals()?;
+    let tests = test_errors(&store.database)?;
+    let mut list = Vec::new();
+    for member in reported_front(&individuals, &store.config)? {
+        let path = match args.format {
+            Format::Onnx => onnx_name(member.id),
+            Format::Safetensors => format!("network-{}", member.id),
+        };
+        write_network(store, args, member.id, dir, &path)?;
+        let test_error = member.weights.as_ref().and_then(|weights| tests.get(weights)).copied();
+        list.push(Exported { id: member.id, path, objectives: &member.objectives, test_error });
+    }
+    if list.is_empty() {
+        return Err(Error::Run { path: store.path.clone(), problem: "its front is empty".into() });
+    }
+    let what = || "the list of the front".to_string();
+    let text = serde_json::to_string_pretty(&list).map_err(|source| Error::Json { what: what(), source })?;
+    write_atomically(&dir.join("front.json"), text.as_bytes())?;
+    print(&format!("Wrote {} networks and front.json to {}\n", list.len(), dir.display()))
 }
 
 /// A network of a run with what it needs to leave it.

@@ -3,6 +3,7 @@
 mod deploy;
 mod finish;
 mod fuzz;
+mod model;
 mod search;
 mod show;
 
@@ -10,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 
 use clap::{Args, Parser, Subcommand};
+use morphisms::Shape;
 
 use crate::config::{Budget, documentation};
 use crate::{Error, Result};
@@ -46,8 +48,14 @@ enum Command {
     Evaluate(EvaluateArgs),
     /// Classify image files with a network of a run.
     Predict(PredictArgs),
-    /// Write a network of a run into a folder: weights.safetensors and architecture.json.
+    /// Write a network of a run, or the whole front, into a folder: as ONNX, or as weights.safetensors and
+    /// architecture.json.
     Export(ExportArgs),
+    /// Print a network's layers, shapes, costs, channel groups and the morphisms that apply, and draw it.
+    Inspect(InspectArgs),
+    /// Apply morphisms to a network by hand, and print how far its outputs drift.
+    #[command(long_about = MORPH)]
+    Morph(MorphArgs),
     /// Print how a network came about, from the initial population on.
     Lineage(IndividualArgs),
     /// List the morphisms.
@@ -56,6 +64,11 @@ enum Command {
     #[command(long_about = FUZZ)]
     Fuzz(FuzzArgs),
 }
+
+const MORPH: &str = "Apply morphisms to a network by hand, one after the other, and print how far its outputs drift.
+
+Without --site the places are listed where the first of them applies. With --random so many morphisms are drawn, each \
+at a place of its own; together with --exact they keep the function.";
 
 const FUZZ: &str = "Look for broken promises of the morphisms, on random networks and chains of random edits.
 
@@ -94,6 +107,9 @@ struct SearchArgs {
     /// Any setting, such as recipe.epochs=20; `search --help` lists them.
     #[arg(long, value_name = "KEY=VALUE")]
     set: Vec<String>,
+    /// Start from a network of your own, an ONNX file, instead of small fresh ones; give it once for each.
+    #[arg(long, value_name = "FILE")]
+    from: Vec<PathBuf>,
     /// Where to train: cpu or cuda:N.
     #[arg(long, value_name = "cpu|cuda:N")]
     device: Option<String>,
@@ -184,9 +200,83 @@ struct ExportArgs {
     /// The run folder.
     run: PathBuf,
     /// The individual.
-    id: u64,
+    #[arg(required_unless_present = "front")]
+    id: Option<u64>,
     /// The folder to write.
-    dir: PathBuf,
+    #[arg(required_unless_present = "front")]
+    dir: Option<PathBuf>,
+    /// Write every member of the front into this folder, with a list of them, front.json.
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["id", "dir"])]
+    front: Option<PathBuf>,
+    /// onnx: one file, for ONNX Runtime and the like; safetensors: what `evaluate` and the crate `morphisms` read.
+    #[arg(long, default_value = "safetensors")]
+    format: Format,
+    /// Let the ONNX model take pixels from 0 to 255, and normalise them itself.
+    #[arg(long)]
+    normalise: bool,
+    /// Keep batch norms in the ONNX model, instead of folding them into the convolutions before them.
+    #[arg(long)]
+    no_fold: bool,
+}
+
+/// What a network is written as.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Format {
+    Safetensors,
+    Onnx,
+}
+
+/// A network in a file.
+#[derive(Debug, Args)]
+struct ModelArg {
+    /// An ONNX file, or the folder of an exported network.
+    model: PathBuf,
+    /// The shape of an image, such as 3x224x224, for ONNX models that leave it open.
+    #[arg(long, value_name = "CxHxW", value_parser = parse_shape)]
+    input_shape: Option<Shape>,
+    /// The output with the logits, for ONNX models with several.
+    #[arg(long, value_name = "NAME")]
+    output: Option<String>,
+}
+
+#[derive(Debug, Args)]
+struct InspectArgs {
+    #[command(flatten)]
+    model: ModelArg,
+    /// Draw the network into this file, SVG or PNG by its ending.
+    #[arg(long, value_name = "FILE")]
+    draw: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+struct MorphArgs {
+    #[command(flatten)]
+    model: ModelArg,
+    /// Morphisms, applied in this order; `paretomorph morphisms` lists them.
+    morphisms: Vec<String>,
+    /// The place of each morphism, by its number in the list of its places; give it once for each.
+    #[arg(long = "site", value_name = "N")]
+    sites: Vec<usize>,
+    /// Draw so many morphisms and places at random; of those that are named, if any are.
+    #[arg(long, value_name = "K", conflicts_with = "sites")]
+    random: Option<usize>,
+    /// Draw exact morphisms only.
+    #[arg(long, requires = "random")]
+    exact: bool,
+    /// Seed of every random choice.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    seed: u64,
+    /// Where to write the result: an ONNX file, or else a folder.
+    #[arg(long, short, value_name = "FILE|DIR")]
+    out: Option<PathBuf>,
+}
+
+fn parse_shape(text: &str) -> std::result::Result<Shape, String> {
+    let sizes: Option<Vec<usize>> = text.split('x').map(|size| size.parse().ok()).collect();
+    match sizes.as_deref() {
+        Some(&[channels, height, width]) => Ok(Shape::map(channels, height, width)),
+        _ => Err("expected CHANNELSxHEIGHTxWIDTH, such as 3x224x224".into()),
+    }
 }
 
 #[derive(Debug, Args)]
@@ -241,7 +331,9 @@ impl Cli {
             Command::Finish(args) => in_run(&args.run.clone(), finish::finish(args)),
             Command::Evaluate(args) => in_run(&args.run, deploy::evaluate(&args.run, args.id, args.test)),
             Command::Predict(args) => in_run(&args.run, deploy::predict(&args.run, args.id, &args.images)),
-            Command::Export(args) => in_run(&args.run, deploy::export(&args.run, args.id, &args.dir)),
+            Command::Export(args) => in_run(&args.run, deploy::export(&args)),
+            Command::Inspect(args) => model::inspect(&args),
+            Command::Morph(args) => model::morph(&args),
             Command::Lineage(args) => in_run(&args.run, show::lineage(&args.run, args.id)),
             Command::Morphisms => show::morphisms(),
             Command::Fuzz(args) => fuzz::fuzz(&args),

@@ -76,6 +76,12 @@ fn configure(args: SearchArgs) -> Result<Config> {
     if !args.objectives.is_empty() {
         config.objectives = args.objectives;
     }
+    if !args.from.is_empty() {
+        config.from = args.from;
+    }
+    for path in &mut config.from {
+        *path = std::path::absolute(&*path).map_err(Error::io("find", &*path))?;
+    }
     for bound in &args.max {
         let (name, value) = parse_bound(bound)?;
         config.max.insert(name, value);

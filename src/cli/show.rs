@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use super::print;
 use crate::individual::Individual;
-use crate::search::{hypervolume, reported_front, test_errors};
+use crate::search::{Given, hypervolume, reported_front, test_errors};
 use crate::store::Store;
 use crate::{Error, Result, objective, overview, report};
 
@@ -66,12 +66,16 @@ pub(super) fn lineage(run: &Path, id: u64) -> Result<()> {
     while let Some(parent) = line[line.len() - 1].parent {
         line.push(find(&store, &individuals, parent)?);
     }
+    let given: Vec<Given> = store.database.fact_or_default("given")?;
     let mut table = table();
     let mut header = vec!["id".to_string(), "generation".into(), "how".into()];
     header.extend(store.config.objectives.iter().cloned());
     table.set_header(header);
     for individual in line.into_iter().rev() {
         let how = match individual.parent {
+            None if individual.generation == 0 && individual.child < given.len() => {
+                format!("given, {}", given[individual.child].path.display())
+            }
             None => "trained from scratch".into(),
             Some(_) => individual.edits_text(),
         };

@@ -37,6 +37,8 @@ settings! {
         pub max: BTreeMap<String, f64> = BTreeMap::new(),
         /// Lower ends of what is of interest, by counted objective, below which nothing is proposed: min.params = 5000.
         pub min: BTreeMap<String, f64> = BTreeMap::new(),
+        /// Trained networks to start from instead of small fresh ones: ONNX files, or folders of exported networks.
+        pub from: Vec<PathBuf> = Vec::new(),
         /// Where the images come from and how they are split.
         pub data: DataConfig = DataConfig::default(),
         /// LEMONADE's own settings.
@@ -69,6 +71,13 @@ settings! {
         /// Height and width that images are resized to (area average); 0: as they are.
         /// A folder of images of several sizes needs it.
         pub size: usize = 0,
+        /// What networks see: "standard" (zero mean and unit variance in each channel, measured on the training images),
+        /// "unit" (pixels from 0 to 1) or "raw" (from 0 to 255). A network to start from needs what it was trained on.
+        pub normalise: String = "standard".into(),
+        /// Means of pixels from 0 to 1 by channel, instead of the measured ones: [0.485, 0.456, 0.406] for ImageNet.
+        pub mean: Vec<f64> = Vec::new(),
+        /// Standard deviations that go with data.mean.
+        pub std: Vec<f64> = Vec::new(),
     }
 }
 

@@ -79,6 +79,8 @@ leaves! {
     bool: "true or false";
     String: "a string";
     Option<PathBuf>: "a path, as a string";
+    Vec<f64>: "a list of numbers, such as [0.5, 0.5, 0.5]";
+    Vec<PathBuf>: "a list of paths, such as [\"model.onnx\"]";
     Vec<String>: "a list of strings, such as [\"error\", \"params\"]";
     Budget: "a budget: 10m, 90s, 1.5h, 200evals or 30gens";
 }

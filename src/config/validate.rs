@@ -97,7 +97,14 @@ impl DataConfig {
         let inside = self.validation > 0.0 && self.validation < 1.0;
         require(inside, "data.validation", "a share above 0 and below 1", self.validation)?;
         let located = self.name != "images" || self.dir.is_some();
-        require(located, "data.dir", "the folder of the images, as data.name is \"images\"", "nothing")
+        require(located, "data.dir", "the folder of the images, as data.name is \"images\"", "nothing")?;
+        one_of("data.normalise", &self.normalise, &["standard", "unit", "raw"])?;
+        let finite = self.mean.iter().all(|mean| mean.is_finite());
+        require(finite, "data.mean", "finite numbers", format!("{:?}", self.mean))?;
+        let positive = self.std.iter().all(|&std| std > 0.0 && std.is_finite());
+        require(positive, "data.std", "numbers above 0", format!("{:?}", self.std))?;
+        let paired = format!("{} numbers, as data.mean has", self.mean.len());
+        require(self.mean.len() == self.std.len(), "data.std", paired, format!("{:?}", self.std))
     }
 }
 

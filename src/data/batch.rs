@@ -116,7 +116,13 @@ mod tests {
     use std::sync::LazyLock;
 
     static DIGITS: LazyLock<Dataset> = LazyLock::new(|| {
-        let config = DataConfig { name: "digits".into(), dir: None, validation: 0.2, limit: 200, size: 0 };
+        let config = DataConfig {
+            name: "digits".into(),
+            dir: None,
+            validation: 0.2,
+            limit: 200,
+            ..DataConfig::default()
+        };
         Dataset::load(&config, 1).unwrap()
     });
 

@@ -69,7 +69,12 @@ impl Source for Cifar10 {
     #[cfg(test)]
     fn write_example(&self, dir: &Path) -> DataConfig {
         tests::write(dir);
-        DataConfig { name: self.name().into(), dir: Some(dir.into()), validation: 0.25, limit: 0, size: 0 }
+        DataConfig {
+            name: self.name().into(),
+            dir: Some(dir.into()),
+            validation: 0.25,
+            ..DataConfig::default()
+        }
     }
 }
 

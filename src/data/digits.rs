@@ -50,7 +50,7 @@ impl Source for Digits {
 
     #[cfg(test)]
     fn write_example(&self, _dir: &Path) -> DataConfig {
-        DataConfig { name: self.name().into(), dir: None, validation: 0.2, limit: 0, size: 0 }
+        DataConfig { name: self.name().into(), dir: None, validation: 0.2, ..DataConfig::default() }
     }
 }
 

@@ -107,7 +107,7 @@ impl Source for Idx {
     fn write_example(&self, dir: &Path) -> DataConfig {
         let folder = dir.join(self.name);
         tests::Example::default().write(&folder);
-        DataConfig { name: self.name.into(), dir: Some(folder), validation: 0.25, limit: 0, size: 0 }
+        DataConfig { name: self.name.into(), dir: Some(folder), validation: 0.25, ..DataConfig::default() }
     }
 }
 

@@ -144,14 +144,15 @@ impl Dataset {
             rng::stream(seed, "validation split", &[class])
         });
         let (train, validation) = (raw.train.select(&split.kept), raw.train.select(&split.taken));
-        Ok(Self::new(config.name.clone(), raw, train, validation))
+        Self::new(config, raw, train, validation)
     }
 
-    fn new(name: String, raw: Raw, train: Split, validation: Split) -> Self {
-        let normalisation = Normalisation::of(&train, raw.shape);
+    fn new(config: &DataConfig, raw: Raw, train: Split, validation: Split) -> Result<Self> {
+        let normalisation = Normalisation::chosen(config, &train, raw.shape)?;
         let digest = digest(raw.shape, [&train, &validation, &raw.test]);
         let Raw { shape, classes, test, .. } = raw;
-        Self { name, shape, classes, normalisation, train, validation, test, digest }
+        let name = config.name.clone();
+        Ok(Self { name, shape, classes, normalisation, train, validation, test, digest })
     }
 
     /// The test images, which never depend on a seed.

@@ -4,6 +4,7 @@ use candle_core::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 
 use super::{ImageShape, Split};
+use crate::config::DataConfig;
 use crate::{Error, Result};
 
 /// Mean and standard deviation of `byte / 255`, one of each a channel.
@@ -31,6 +32,32 @@ impl Normalisation {
         }
         let (mean, std) = histograms.iter().map(moments).unzip();
         Self { mean, std }
+    }
+
+    /// What the settings ask for, or else what is measured on `split`.
+    ///
+    /// # Errors
+    /// [`Error::Config`] if the settings have means for another number of channels.
+    pub(super) fn chosen(config: &DataConfig, split: &Split, shape: ImageShape) -> Result<Self> {
+        let every = |value: f32| vec![value; shape.channels];
+        if !config.mean.is_empty() {
+            if config.mean.len() != shape.channels {
+                return Err(Error::Config {
+                    origin: "configuration".into(),
+                    key: "data.mean".into(),
+                    expected: format!("a number for each of {} channels", shape.channels),
+                    found: format!("{:?}", config.mean),
+                    hint: None,
+                });
+            }
+            let single = |values: &[f64]| values.iter().map(|&value| value as f32).collect();
+            return Ok(Self { mean: single(&config.mean), std: single(&config.std) });
+        }
+        Ok(match config.normalise.as_str() {
+            "unit" => Self { mean: every(0.0), std: every(1.0) },
+            "raw" => Self { mean: every(0.0), std: every(1.0 / 255.0) },
+            _ => Self::of(split, shape),
+        })
     }
 
     /// The images in `pixels`, bytes `[n, channels, height, width]`, as a normalised f32 tensor of the same shape on

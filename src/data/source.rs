@@ -154,7 +154,12 @@ mod tests {
     use super::*;
 
     fn config() -> DataConfig {
-        DataConfig { name: "cifar10".into(), dir: Some("/data".into()), validation: 0.2, limit: 0, size: 0 }
+        DataConfig {
+            name: "cifar10".into(),
+            dir: Some("/data".into()),
+            validation: 0.2,
+            ..DataConfig::default()
+        }
     }
 
     #[test]

@@ -24,6 +24,11 @@ pub enum Start {
         /// Seed of the draws.
         seed: u64,
     },
+    /// They were brought along, trained.
+    Given {
+        /// Their content hash.
+        weights: String,
+    },
     /// From a trained parent, by edits.
     Inherit {
         /// The parent.

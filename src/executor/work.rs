@@ -53,8 +53,14 @@ impl Workshop {
         let (network, parent) = self.start(job)?;
         let first_error = match job.start {
             Start::Inherit { .. } => Some(error_rate(&network, &self.data, &self.data.validation)?),
-            Start::Scratch { .. } => None,
+            Start::Scratch { .. } | Start::Given { .. } => None,
         };
+        if job.plan.epochs == 0 {
+            let error = error_rate(&network, &self.data, &self.data.validation)?;
+            let weights = self.blobs.put(network.weights())?;
+            let seconds = begun.elapsed().as_secs_f64();
+            return Ok(Some(JobResult::Trained { weights, error, first_error, seconds }));
+        }
         let checkpoint = self.checkpoint(job);
         let tell = |epoch: usize, loss: f64| {
             self.observer.observe(&Event::EpochDone {
@@ -97,6 +103,10 @@ impl Workshop {
             Start::Scratch { seed } => {
                 let network = Network::init(job.architecture.clone(), *seed, DType::F32, &self.device)?;
                 Ok((network, None))
+            }
+            Start::Given { weights } => {
+                let weights = self.blobs.get(weights, &self.device)?;
+                Ok((Network::new(job.architecture.clone(), weights)?, None))
             }
             Start::Inherit { architecture, weights, edits, .. } => {
                 let weights: Weights = self.blobs.get(weights, &self.device)?;

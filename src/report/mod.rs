@@ -31,6 +31,7 @@ use crate::{Error, Result};
 
 pub use draw::draw_svg;
 pub use format::value as format_value;
+pub use png::render as render_png;
 pub use view::{
     FinishedView, HypervolumePoint, IndividualView, InheritanceRow, LayerKind, LayerView, ObjectiveView,
     RunView, TestUse,
@@ -124,6 +125,7 @@ fn replace(path: &Path, bytes: &[u8]) -> Result<()> {
 /// How a network came about, in words: "from #12: widen, deepen".
 fn origin(individual: &IndividualView) -> String {
     match (individual.parent, individual.edits.as_slice()) {
+        (None, []) if individual.epochs == 0 => "initial network, brought along".to_owned(),
         (None, []) => "initial network".to_owned(),
         (None, edits) => format!("initial network: {}", edits.join(", ")),
         (Some(parent), []) => format!("from #{parent}"),

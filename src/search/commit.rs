@@ -99,7 +99,7 @@ impl Search {
             JobResult::OutOfMemory { seconds } => (None, None, *seconds, 0),
         };
         let (parent, edits) = match &job.start {
-            Start::Scratch { .. } => (None, Vec::new()),
+            Start::Scratch { .. } | Start::Given { .. } => (None, Vec::new()),
             Start::Inherit { parent, edits, .. } => (Some(*parent), edits.clone()),
         };
         Ok(Individual {
@@ -148,7 +148,10 @@ impl Search {
         let reported = reported_front(&self.individuals, &self.setting.config)?;
         let hashes = all.iter().chain(&reported).filter_map(|individual| individual.weights.clone());
         let finished = self.store.database.finished()?.into_iter().map(|row| row.weights);
-        self.store.blobs.retain(&hashes.chain(finished).collect())
+        // Before they are committed, the networks that were brought along are nobody's.
+        let waiting = if self.next_generation()? == 0 { self.given.as_slice() } else { &[] };
+        let waiting = waiting.iter().map(|given| given.weights.clone());
+        self.store.blobs.retain(&hashes.chain(finished).chain(waiting).collect())
     }
 
     fn generation_done(&self, generation: usize) -> Result<Event> {

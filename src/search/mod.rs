@@ -1,6 +1,7 @@
 //! The search: generation after generation, from proposals to committed individuals.
 
 mod commit;
+mod given;
 mod propose;
 mod read;
 mod setup;
@@ -18,12 +19,14 @@ use crate::config::{Budget, Config};
 use crate::data::Dataset;
 use crate::executor::{Executor, Local, Workshop};
 use crate::individual::Individual;
+use crate::model::Model;
 use crate::progress::{Event, Observer};
 use crate::stop::Stop;
 use crate::store::{Database, JobRow, Store, encode};
 use crate::strategy::{self, Setting, Strategy};
 use crate::{Result, machine};
 
+pub use given::Given;
 pub use read::{hypervolume, load_data, load_network, reported_front, test_errors};
 use setup::{describe_data, feasible_initial, reference_point};
 
@@ -87,6 +90,8 @@ pub struct Search {
     individuals: Vec<Individual>,
     /// What was trained already, to know duplicates.
     known: BTreeMap<Fingerprint, Vec<Architecture>>,
+    /// Networks that were brought along to start from.
+    given: Vec<Given>,
     reference: Vec<f64>,
     observer: Arc<dyn Observer>,
     stop: Arc<Stop>,
@@ -106,7 +111,9 @@ impl Search {
         Store::vacant(out)?;
         let data = Arc::new(Dataset::load(&config.data, config.seed)?);
         let scratch = Database::in_memory()?;
-        let setting = Setting::new(config, feasible_initial(config, &data, &scratch)?)?;
+        let (given, models): (Vec<Given>, Vec<Model>) = given::load(config, &data)?.into_iter().unzip();
+        let initial = feasible_initial(config, &data, architectures(&given), &scratch)?;
+        let setting = Setting::new(config, initial)?;
         let reference = reference_point(&setting, &data, &scratch)?;
         let facts = [
             ("data_digest", data.digest.clone()),
@@ -114,11 +121,15 @@ impl Search {
             ("reference", encode(&reference)?),
             ("classes", encode(&data.classes)?),
             ("normalisation", encode(&data.normalisation)?),
+            ("given", encode(&given)?),
             ("started", machine::now()),
             ("machine", encode(&machine::describe())?),
             ("state", "running".into()),
         ];
         let store = Store::create(out, config, &facts, &scratch)?;
+        for model in models {
+            store.blobs.put(model.network.weights())?;
+        }
         Self::new(store, data, observer, begun)
     }
 
@@ -141,7 +152,8 @@ impl Search {
 
     fn new(store: Store, data: Arc<Dataset>, observer: Arc<dyn Observer>, begun: Instant) -> Result<Self> {
         let config = store.config.clone();
-        let initial = feasible_initial(&config, &data, &store.database)?;
+        let given: Vec<Given> = store.database.fact_or_default("given")?;
+        let initial = feasible_initial(&config, &data, architectures(&given), &store.database)?;
         let setting = Arc::new(Setting::new(&config, initial)?);
         let reference = store.database.fact("reference")?;
         let before: Phases = store.database.fact_or_default("phases")?;
@@ -153,6 +165,7 @@ impl Search {
         let mut search = Self {
             individuals: Vec::new(),
             known: BTreeMap::new(),
+            given,
             stop: Arc::new(Stop::after(seconds)),
             phases: before,
             store,
@@ -280,6 +293,10 @@ impl Search {
         self.phases.total = self.elapsed();
         self.store.database.set_fact("phases", &self.phases)
     }
+}
+
+fn architectures(given: &[Given]) -> Vec<Architecture> {
+    given.iter().map(|given| given.architecture.clone()).collect()
 }
 
 /// The workers that a setting of 0 stands for: as many as there are cores.

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use morphisms::{Architecture, Fingerprint};
 use rand_chacha::ChaCha8Rng;
 
+use super::given::Given;
 use super::{EndReason, Search};
 use crate::config::Config;
 use crate::executor::{Job, Start};
@@ -20,10 +21,10 @@ impl Search {
     /// The jobs of a new generation, or why there are none.
     pub(super) fn plan(&self, generation: usize) -> Result<std::result::Result<Vec<Job>, EndReason>> {
         if generation == 0 {
-            let jobs = self.setting.initial.iter().enumerate();
-            return Ok(Ok(jobs
-                .map(|(child, architecture)| self.scratch_job(0, child, architecture))
-                .collect()));
+            let given = self.given.iter().enumerate().map(|(child, given)| self.given_job(child, given));
+            let fresh = self.setting.initial.iter().enumerate().skip(self.given.len());
+            let fresh = fresh.map(|(child, architecture)| self.scratch_job(0, child, architecture));
+            return Ok(Ok(given.chain(fresh).collect()));
         }
         let mut rng = rng::stream(self.setting.config.seed, "propose", &[generation as u64]);
         let (candidates, attempts) = self.candidates(&mut rng)?;
@@ -73,7 +74,7 @@ impl Search {
     }
 
     /// What counted objectives must reach for a network to be proposed: the lower end that the configuration states, or
-    /// for a cheap objective the smallest value among the initial networks. Density draws a search to the ends of its
+    /// for a cheap objective the smallest value among the initial networks, unless these were brought along. Density draws a search to the ends of its
     /// front, and at the lower end are networks of a few dozen parameters that guess.
     fn floors(&self) -> Vec<(Count, f64)> {
         let mut floors = Vec::new();
@@ -81,7 +82,7 @@ impl Search {
             let Kind::Counted(count) = objective.kind else { continue };
             let stated = self.setting.config.min.get(objective.name).copied();
             let smallest = || self.setting.initial.iter().map(count).fold(f64::INFINITY, f64::min);
-            let is_cheap = self.setting.cheap.contains(&objective.name);
+            let is_cheap = self.given.is_empty() && self.setting.cheap.contains(&objective.name);
             floors.extend(stated.or_else(|| is_cheap.then(smallest)).map(|floor| (count, floor)));
         }
         floors
@@ -93,6 +94,13 @@ impl Search {
         let mut limits: BTreeMap<String, f64> = reference.collect();
         limits.extend(self.setting.config.max.clone());
         limits
+    }
+
+    /// A network that was brought along is evaluated, not trained: it is what it is.
+    fn given_job(&self, child: usize, given: &Given) -> Job {
+        let start = Start::Given { weights: given.weights.clone() };
+        let job = self.scratch_job(0, child, &given.architecture);
+        Job { start, plan: Plan { epochs: 0, ..job.plan }, ..job }
     }
 
     fn scratch_job(&self, generation: usize, child: usize, architecture: &Architecture) -> Job {

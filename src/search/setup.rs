@@ -14,13 +14,18 @@ use crate::{Error, Result, space};
 /// How much larger than the largest initial network a network may be, in every cheap objective: the reference point
 /// of the hypervolume, beyond which nothing counts.
 const ROOM: f64 = 5.0;
-/// The initial networks that keep all cheap bounds.
+/// The networks that were given, or else the initial ones that keep all cheap bounds.
 pub(super) fn feasible_initial(
     config: &Config,
     data: &Dataset,
+    given: Vec<Architecture>,
     database: &Database,
 ) -> Result<Vec<Architecture>> {
     let shape = Shape::map(data.shape.channels, data.shape.height, data.shape.width);
+    if !given.is_empty() {
+        // Over a bound, they are still what the search comes from.
+        return Ok(given);
+    }
     let all = space::initial(shape, data.classes.len())?;
     let costs = Costs::new(config, database);
     for (name, &bound) in &config.max {

@@ -37,12 +37,20 @@ impl Blobs {
     /// If the file cannot be written.
     pub fn put(&self, weights: &Weights) -> Result<String> {
         let bytes = weights.to_safetensors()?;
-        let hash = blake3::hash(&bytes).to_hex().to_string();
+        let hash = hash(&bytes);
         let path = self.path(&hash);
         if !path.exists() {
             write_atomically(&path, &bytes)?;
         }
         Ok(hash)
+    }
+
+    /// The content hash of weights.
+    ///
+    /// # Errors
+    /// When a tensor cannot be read back from its device.
+    pub fn hash(weights: &Weights) -> Result<String> {
+        Ok(hash(&weights.to_safetensors()?))
     }
 
     /// Loads weights and checks that they are the ones that were stored.
@@ -52,7 +60,7 @@ impl Blobs {
     pub fn get(&self, hash: &str, device: &Device) -> Result<Weights> {
         let path = self.path(hash);
         let bytes = std::fs::read(&path).map_err(Error::io("read", &path))?;
-        let found = blake3::hash(&bytes).to_hex().to_string();
+        let found = self::hash(&bytes);
         if found != hash {
             let expected = format!("bytes with the hash {hash}");
             return Err(Error::data(
@@ -103,6 +111,10 @@ impl Blobs {
             _ => Ok(()),
         }
     }
+}
+
+fn hash(bytes: &[u8]) -> String {
+    blake3::hash(bytes).to_hex().to_string()
 }
 
 #[cfg(test)]

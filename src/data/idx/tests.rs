@@ -61,7 +61,7 @@ impl Example {
 }
 
 fn config(dir: &Path) -> DataConfig {
-    DataConfig { name: "mnist".into(), dir: Some(dir.into()), validation: 0.2, limit: 0, size: 0 }
+    DataConfig { name: "mnist".into(), dir: Some(dir.into()), validation: 0.2, ..DataConfig::default() }
 }
 
 /// The message when the raw file `name` of an otherwise good folder holds `bytes`.

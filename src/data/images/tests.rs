@@ -39,8 +39,7 @@ impl Folder {
             name: "images".into(),
             dir: Some(self.0.path().into()),
             validation: 0.25,
-            limit: 0,
-            size: 0,
+            ..DataConfig::default()
         }
     }
 
