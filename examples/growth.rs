@@ -89,7 +89,8 @@ fn main() -> Result<()> {
     paretomorph::machine::keep_freed_memory();
     let options = Options::parse();
     let (limit, validation) = (options.images * 3 / 2, 1.0 / 3.0);
-    let config = DataConfig { name: options.data.clone(), dir: None, validation, limit, size: options.size };
+    let name = options.data.clone();
+    let config = DataConfig { name, validation, limit, size: options.size, ..DataConfig::default() };
     let data = Dataset::load(&config, 0)?;
     println!("{}: {} images train, {} validate.", data.name, data.train.len(), data.validation.len());
     let rows = Mutex::new(Vec::new());
