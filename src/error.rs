@@ -61,6 +61,16 @@ pub enum Error {
         /// The smallest value among the initial networks.
         smallest: f64,
     },
+    /// Networks could not be measured, so many that it is not theirs.
+    #[error("{name} could not be measured for {networks}; the last time: {why}")]
+    Unmeasurable {
+        /// The objective.
+        name: &'static str,
+        /// Which networks: "any of the 4 initial networks".
+        networks: String,
+        /// Why, in the words of what measures.
+        why: String,
+    },
     /// A request that cannot be carried out as asked.
     #[error("{0}")]
     Usage(String),

@@ -1,16 +1,16 @@
 //! From a run folder to what its report shows.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use morphisms::{Architecture, Layer};
 
 use crate::individual::Individual;
 use crate::report::{
-    FinishedView, HypervolumePoint, IndividualView, InheritanceRow, LayerKind, LayerView, ObjectiveView,
-    RunView, TestUse,
+    FinishedView, HypervolumePoint, IndividualView, InheritanceRow, LayerKind, LayerView, MeasuringView,
+    ObjectiveView, RepeatView, RunView, TestUse,
 };
 use crate::search::{Phases, hypervolume, reported_front, test_errors};
-use crate::store::Store;
+use crate::store::{MeasurementRow, Store};
 use crate::{Result, objective};
 
 /// Everything that the report of a run shows.
@@ -24,7 +24,7 @@ pub fn of(store: &Store) -> Result<RunView> {
     let meta = |key: &str| Ok::<_, crate::Error>(store.database.meta(key)?.unwrap_or_default());
     let tests = store.database.tests()?;
     let tested = test_errors(&store.database)?;
-    let phases: Phases = store.database.fact("phases").unwrap_or_default();
+    let phases = phases(store);
     let view = |individual: &Individual| {
         let on_front = front.contains(&individual.id);
         let test_error = individual.weights.as_ref().and_then(|weights| tested.get(weights));
@@ -53,6 +53,7 @@ pub fn of(store: &Store) -> Result<RunView> {
             .into_iter()
             .map(|row| TestUse { when: row.time, id: row.individual, error: row.error, why: row.why })
             .collect(),
+        measuring: measuring(store)?,
         settings: store.config.to_toml()?,
         versions: vec![
             ("paretomorph".into(), meta("version")?),
@@ -62,6 +63,73 @@ pub fn of(store: &Store) -> Result<RunView> {
         machine: store.database.fact("machine")?,
         inheritance: inheritance(&individuals),
     })
+}
+
+fn phases(store: &Store) -> Phases {
+    store.database.fact("phases").unwrap_or_default()
+}
+
+/// Seconds of a run so far.
+pub fn seconds(store: &Store) -> f64 {
+    phases(store).total
+}
+
+/// How each measured objective was measured; none before there are measurements.
+///
+/// # Errors
+/// If the run folder cannot be read.
+pub fn measuring(store: &Store) -> Result<Vec<MeasuringView>> {
+    let mut views = Vec::new();
+    for objective in objective::cheap(&store.config) {
+        let rows = store.database.measurements(objective.name)?;
+        if !rows.is_empty() {
+            let repeated = store.database.repeated_measurements(objective.name)?;
+            let by = objective::latency::described(&store.config);
+            views.push(measuring_view(objective, by, &rows, &repeated));
+        }
+    }
+    Ok(views)
+}
+
+fn measuring_view(
+    objective: &objective::Objective,
+    by: String,
+    rows: &[MeasurementRow],
+    repeated: &[MeasurementRow],
+) -> MeasuringView {
+    let mut failures: BTreeMap<&String, usize> = BTreeMap::new();
+    rows.iter()
+        .filter_map(|row| row.outcome.as_ref().err())
+        .for_each(|why| *failures.entry(why).or_default() += 1);
+    let predictions: Vec<(f64, f64)> =
+        rows.iter().filter_map(|row| Some((row.predicted?, row.value()?))).collect();
+    let repeat = |row: &MeasurementRow| {
+        let first = rows.iter().find(|first| first.architecture == row.architecture)?.value()?;
+        Some(RepeatView { parameters: row.architecture.parameter_count(), first, again: row.value() })
+    };
+    MeasuringView {
+        name: objective.name.into(),
+        unit: objective.unit.into(),
+        by,
+        networks: rows.iter().filter(|row| row.outcome.is_ok()).count(),
+        failures: failures.into_iter().map(|(why, count)| (why.clone(), count)).collect(),
+        seconds: rows.iter().chain(repeated).map(|row| row.seconds).sum(),
+        spread: spread(rows),
+        repeated: repeated.iter().filter_map(repeat).collect(),
+        predicted: predictions.len(),
+        correlation: objective::rank_correlation(&predictions),
+    }
+}
+
+/// The middle one of the networks' relative ranges between quartiles, of those that have one.
+fn spread(rows: &[MeasurementRow]) -> Option<f64> {
+    let range = |row: &MeasurementRow| {
+        let spread = row.outcome.as_ref().ok()?;
+        (spread.high > spread.low).then(|| (spread.high - spread.low) / spread.value)
+    };
+    let mut ranges: Vec<f64> = rows.iter().filter_map(range).collect();
+    ranges.sort_by(f64::total_cmp);
+    ranges.get(ranges.len() / 2).copied()
 }
 
 fn objectives(store: &Store) -> Result<Vec<ObjectiveView>> {

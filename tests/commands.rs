@@ -371,7 +371,7 @@ fn all_five_objectives_can_be_minimised_at_once() {
         assert!(objectives.values().all(|value| value.is_finite() && *value > 0.0), "{objectives:?}");
         let measured = Store::read(&run).unwrap();
         let fingerprint = member["fingerprint"].as_str().unwrap();
-        let row = measured.database.measurement(fingerprint, "latency").unwrap().unwrap();
+        let row = measured.database.measurement(fingerprint, "latency").unwrap().unwrap().unwrap();
         assert!(
             row.value == objectives["latency"] && row.low <= row.value && row.value <= row.high,
             "{row:?}"

@@ -27,6 +27,7 @@ pub fn prepare(architectures: &[Architecture], images: usize, settings: &Setting
         validation: HELD_OUT,
         limit: read,
         size: 0,
+        ..DataConfig::default()
     };
     let data = Dataset::load(&config, 0)?;
     if data.train.len() != images {

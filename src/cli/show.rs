@@ -106,7 +106,11 @@ pub(super) fn front_text(store: &Store) -> Result<String> {
     let individuals = store.database.individuals()?;
     let mut members = reported_front(&individuals, &store.config)?;
     if members.is_empty() {
-        return Ok(format!("No network keeps all bounds yet; {} were trained.", individuals.len()));
+        let measuring = measuring_text(store)?;
+        return Ok(format!(
+            "No network keeps all bounds yet; {} were trained.{measuring}",
+            individuals.len()
+        ));
     }
     let tests = test_errors(&store.database)?;
     let error = |member: &Individual| member.objectives.get("error").copied().unwrap_or(1.0);
@@ -142,9 +146,17 @@ pub(super) fn front_text(store: &Store) -> Result<String> {
     let trained = individuals.len();
     let at: Vec<String> = at.collect();
     Ok(format!(
-        "{table}\n{trained} networks trained; hypervolume {volume:.4} to the reference point {} (costs by log10)",
-        at.join(", ")
+        "{table}\n{trained} networks trained; hypervolume {volume:.4} to the reference point {} (costs by log10){}",
+        at.join(", "),
+        measuring_text(store)?
     ))
+}
+
+/// What measuring cost and how repeatable it is, a line for each measured objective.
+fn measuring_text(store: &Store) -> Result<String> {
+    let seconds = overview::seconds(store);
+    let line = |view| format!("\n{}", report::measuring_summary(view, seconds));
+    Ok(overview::measuring(store)?.iter().map(line).collect())
 }
 
 /// The individual `id` of a run.

@@ -4,6 +4,7 @@ mod budget;
 mod load;
 mod preset;
 mod setting;
+mod timeout;
 mod validate;
 
 use std::collections::BTreeMap;
@@ -11,6 +12,7 @@ use std::path::PathBuf;
 
 pub use budget::Budget;
 pub use setting::KeyDoc;
+pub use timeout::Timeout;
 pub use validate::Names;
 pub(crate) use validate::one_of;
 
@@ -146,10 +148,30 @@ settings! {
 settings! {
     /// How latency is measured: batch 1, one thread.
     pub struct LatencyConfig {
-        /// Forward passes before the first that counts.
+        /// What measures: "self" (this program, on the device it trains on), "onnxruntime" (ONNX Runtime on this
+        /// machine) or "command" (latency.command, which implies it).
+        pub with: String = "self".into(),
+        /// A shell command that prints the milliseconds of one pass on its last line; {onnx} is the network's file:
+        /// ssh board ./bench /dev/stdin < {onnx}.
+        pub command: String = String::new(),
+        /// Times that the command is run for a network; their median is the latency.
+        pub runs: usize = 1,
+        /// The Python with onnxruntime for latency.with = "onnxruntime".
+        pub python: String = "python3".into(),
+        /// Forward passes before the first that counts; a command gets the number as {warmup}.
         pub warmup: usize = 10,
-        /// Forward passes that count; their median is the latency.
+        /// Forward passes that count; their median is the latency. A command gets the number as {repeats}.
         pub repeats: usize = 50,
+        /// How long a command, or ONNX Runtime, may take for a network before it is killed: 30s, 10m.
+        pub timeout: Timeout = Timeout::seconds(60),
+        /// Further attempts after one that failed or hung.
+        pub retries: usize = 1,
+        /// Whether training pauses while latency is measured; false, for a command that measures on another device: the
+        /// chosen children are measured while they train. It needs latency.predictor.
+        pub exclusive: bool = true,
+        /// Measurements from which on a predictor that is fitted to them stands in while children are chosen, so that
+        /// only chosen ones are measured; 0: every proposal is measured.
+        pub predictor: usize = 0,
     }
 }
 

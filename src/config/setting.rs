@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use serde::de::DeserializeOwned;
 use toml::Value;
 
-use super::Budget;
+use super::{Budget, Timeout};
 
 /// One key of the configuration, as `search --help` shows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -83,6 +83,7 @@ leaves! {
     Vec<PathBuf>: "a list of paths, such as [\"model.onnx\"]";
     Vec<String>: "a list of strings, such as [\"error\", \"params\"]";
     Budget: "a budget: 10m, 90s, 1.5h, 200evals or 30gens";
+    Timeout: "a duration: 30s, 10m or 1.5h, at most 168h";
 }
 
 impl Setting for BTreeMap<String, f64> {

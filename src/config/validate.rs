@@ -146,7 +146,43 @@ impl FinishConfig {
 
 impl LatencyConfig {
     fn validate(&self) -> Result<()> {
-        positive_count("latency.repeats", self.repeats)
+        one_of("latency.with", &self.with, &["self", "onnxruntime", "command"])?;
+        positive_count("latency.runs", self.runs)?;
+        positive_count("latency.repeats", self.repeats)?;
+        let interpreter = !self.python.trim().is_empty();
+        require(interpreter, "latency.python", "the name or path of a Python", "nothing")?;
+        self.validate_command()?;
+        self.validate_sharing()
+    }
+
+    fn validate_command(&self) -> Result<()> {
+        let found = || format!("\"{}\"", self.command);
+        match (self.with.as_str(), self.command.trim().is_empty()) {
+            ("command", true) => {
+                let expected = "a command, as latency.with is \"command\": ./bench {onnx}";
+                Err(violation("latency.command", expected, "nothing", None))
+            }
+            ("onnxruntime", false) => {
+                let expected = "nothing, as latency.with is \"onnxruntime\"";
+                Err(violation("latency.command", expected, found(), None))
+            }
+            (_, true) => Ok(()),
+            (_, false) => {
+                let expected = "a command that takes the network's file, as in ./bench {onnx}";
+                require(self.command.contains("{onnx}"), "latency.command", expected, found())
+            }
+        }
+    }
+
+    /// Measuring beside training is sound on another device only, and only where children are chosen without it.
+    fn validate_sharing(&self) -> Result<()> {
+        let elsewhere = !self.command.trim().is_empty();
+        let expected =
+            "true, as the latency is that of the cores that train: a latency.command may be elsewhere";
+        require(self.exclusive || elsewhere, "latency.exclusive", expected, self.exclusive)?;
+        let expected =
+            "true without a latency.predictor, as every proposal is measured before children are chosen";
+        require(self.exclusive || self.predictor > 0, "latency.exclusive", expected, self.exclusive)
     }
 }
 
@@ -255,9 +291,32 @@ mod tests {
             ("finish.epochs=0", "found 0"),
             ("finish.lr=0", "found 0"),
             ("latency.repeats=0", "found 0"),
+            ("latency.runs=0", "found 0"),
+            ("latency.with=onnxruntim", "the nearest is \"onnxruntime\""),
+            ("latency.python=''", "found nothing"),
+            ("latency.command=./bench", "{onnx}"),
+            ("latency.exclusive=false", "the cores that train"),
         ] {
             let (key, message) = (set.split_once('=').unwrap().0, validate(&[set]).unwrap_err().to_string());
             assert!(message.contains(&format!("`{key}`")) && message.contains(found), "{set}: {message}");
+        }
+    }
+
+    #[test]
+    fn settings_of_latency_that_do_not_go_together_are_refused() {
+        let (command, beside) = ("latency.command=./bench {onnx}", "latency.exclusive=false");
+        validate(&[command]).unwrap();
+        validate(&[command, "latency.with=command"]).unwrap();
+        validate(&["latency.with=onnxruntime"]).unwrap();
+        validate(&[command, beside, "latency.predictor=20"]).unwrap();
+        for (sets, key, found) in [
+            (&["latency.with=command"][..], "latency.command", "found nothing"),
+            (&[command, "latency.with=onnxruntime"], "latency.command", "./bench"),
+            (&[command, beside], "latency.exclusive", "without a latency.predictor"),
+            (&["latency.with=onnxruntime", beside, "latency.predictor=9"], "latency.exclusive", "cores"),
+        ] {
+            let message = validate(sets).unwrap_err().to_string();
+            assert!(message.contains(&format!("`{key}`")) && message.contains(found), "{sets:?}: {message}");
         }
     }
 

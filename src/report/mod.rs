@@ -12,6 +12,7 @@ mod html;
 mod hypervolume;
 mod labels;
 mod lineage;
+mod measuring;
 mod palette;
 mod plot;
 mod png;
@@ -31,10 +32,11 @@ use crate::{Error, Result};
 
 pub use draw::draw_svg;
 pub use format::value as format_value;
+pub use measuring::summary as measuring_summary;
 pub use png::render as render_png;
 pub use view::{
-    FinishedView, HypervolumePoint, IndividualView, InheritanceRow, LayerKind, LayerView, ObjectiveView,
-    RunView, TestUse,
+    FinishedView, HypervolumePoint, IndividualView, InheritanceRow, LayerKind, LayerView, MeasuringView,
+    ObjectiveView, RepeatView, RunView, TestUse,
 };
 
 /// Writes `report.html` and the folder `plots` into `dir`, which is created if need be, and returns the path of the

@@ -4,8 +4,8 @@ use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 
 use super::{
-    FinishedView, HypervolumePoint, IndividualView, InheritanceRow, LayerKind, LayerView, ObjectiveView,
-    RunView, TestUse,
+    FinishedView, HypervolumePoint, IndividualView, InheritanceRow, LayerKind, LayerView, MeasuringView,
+    ObjectiveView, RepeatView, RunView, TestUse,
 };
 
 const EXACT: [&str; 4] = ["deepen", "widen", "skip_concat", "skip_add"];
@@ -239,6 +239,7 @@ fn described(individuals: Vec<IndividualView>) -> RunView {
         versions: text(&[("paretomorph", "0.1.0"), ("candle", "0.11.1"), ("rustc", "1.91.0")]),
         machine: text(&[("processor", "AMD EPYC 7763 64-Core Processor"), ("cores", "2"), ("device", "cpu")]),
         inheritance: inheritance(&individuals),
+        measuring: vec![measuring()],
         individuals,
     }
 }
@@ -249,6 +250,21 @@ fn growth(evaluations: usize) -> Vec<HypervolumePoint> {
         HypervolumePoint { evaluations, seconds: done * 4.6, value: 5.2 - 2.4 / (1.0 + (done / 5.0).floor()) }
     };
     (1..=evaluations).map(point).collect()
+}
+
+fn measuring() -> MeasuringView {
+    MeasuringView {
+        name: "latency".into(),
+        unit: "ms".into(),
+        by: "`ssh board ./bench {onnx}`".into(),
+        networks: 61,
+        failures: vec![("exit status: 255; it said: no route to host".into(), 2)],
+        seconds: 30.5,
+        spread: Some(0.021),
+        repeated: vec![RepeatView { parameters: 5000, first: 0.42, again: Some(0.43) }],
+        predicted: 40,
+        correlation: Some(0.93),
+    }
 }
 
 fn finish(member: &IndividualView) -> FinishedView {

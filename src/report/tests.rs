@@ -112,6 +112,10 @@ fn hostile() -> RunView {
     (view.title, view.dataset, view.strategy, view.budget) = (text(), text(), text(), text());
     (view.started, view.state, view.settings) = (text(), text(), text());
     view.phases[0].0 = text();
+    for one in &mut view.measuring {
+        (one.name, one.unit, one.by) = (text(), text(), text());
+        one.failures[0].0 = text();
+    }
     view.objectives.iter_mut().for_each(|objective| (objective.name, objective.unit) = (text(), text()));
     for one in &mut view.individuals {
         one.edits = vec![text()];

@@ -35,6 +35,8 @@ pub struct RunView {
     pub finished: Vec<FinishedView>,
     /// Every use of the test set.
     pub test_uses: Vec<TestUse>,
+    /// How each measured objective was measured.
+    pub measuring: Vec<MeasuringView>,
     /// The resolved settings, as TOML.
     pub settings: String,
     /// Program and libraries with their versions.
@@ -192,6 +194,43 @@ pub struct InheritanceRow {
     pub first_error: f64,
     /// The child's validation error after training.
     pub trained_error: f64,
+}
+
+/// How an objective was measured, what that cost, and what its numbers are worth.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct MeasuringView {
+    /// The objective: "latency".
+    pub name: String,
+    /// Its unit: "ms".
+    pub unit: String,
+    /// What measured: "this program on cpu", "ONNX Runtime", or the command.
+    pub by: String,
+    /// Networks with a value.
+    pub networks: usize,
+    /// Why networks could not be measured, and how many for this reason.
+    pub failures: Vec<(String, usize)>,
+    /// Seconds of measuring, retries and failures included.
+    pub seconds: f64,
+    /// The range between the quartiles of a network's values relative to their median, in the median over the networks;
+    /// none where each had a single value.
+    pub spread: Option<f64>,
+    /// Networks measured at the start and again at the end.
+    pub repeated: Vec<RepeatView>,
+    /// Networks whose value was predicted before it was measured.
+    pub predicted: usize,
+    /// Spearman's rank correlation of those predictions with the measured values.
+    pub correlation: Option<f64>,
+}
+
+/// A network that was measured twice.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
+pub struct RepeatView {
+    /// Its parameters.
+    pub parameters: u64,
+    /// The value that counts.
+    pub first: f64,
+    /// The later one; none if that failed.
+    pub again: Option<f64>,
 }
 
 impl RunView {

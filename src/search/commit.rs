@@ -7,7 +7,6 @@ use super::{Phases, Search, hypervolume, load_network, reported_front, test_erro
 use crate::config::Budget;
 use crate::executor::{Executor, Job, JobResult, Start};
 use crate::individual::{Individual, front};
-use crate::objective::Costs;
 use crate::progress::Event;
 use crate::store::{JobRow, TestRow};
 use crate::train::error_rate;
@@ -29,19 +28,23 @@ impl Search {
         self.observer.observe(&Event::GenerationStarted { generation, children: open.len() });
         let training = Instant::now();
         let jobs: Vec<Job> = open.iter().map(|&child| rows[child].job.clone()).collect();
-        executor.run(&jobs, &mut |place, result| {
-            let (child, job) = (open[place], &jobs[place]);
-            self.store.database.add_result(generation, child, &result)?;
-            self.store.blobs.remove_checkpoint(&job.plan.name)?;
-            let error = match &result {
-                JobResult::Trained { error, .. } => Some(*error),
-                JobResult::Diverged { .. } | JobResult::OutOfMemory { .. } => None,
-            };
-            let params = job.architecture.parameter_count();
-            self.observer.observe(&Event::ChildTrained { id: None, generation, child, error, params });
-            rows[child].result = Some(result);
-            let total = self.before.total + self.begun.elapsed().as_secs_f64();
-            self.store.database.set_fact("phases", &Phases { total, ..self.phases })
+        let planned = rows.len().min(self.allowed(generation));
+        let planned = rows[..planned].iter().map(|row| row.job.architecture.clone()).collect();
+        self.measuring(planned, || {
+            executor.run(&jobs, &mut |place, result| {
+                let (child, job) = (open[place], &jobs[place]);
+                self.store.database.add_result(generation, child, &result)?;
+                self.store.blobs.remove_checkpoint(&job.plan.name)?;
+                let error = match &result {
+                    JobResult::Trained { error, .. } => Some(*error),
+                    JobResult::Diverged { .. } | JobResult::OutOfMemory { .. } => None,
+                };
+                let params = job.architecture.parameter_count();
+                self.observer.observe(&Event::ChildTrained { id: None, generation, child, error, params });
+                rows[child].result = Some(result);
+                let total = self.before.total + self.begun.elapsed().as_secs_f64();
+                self.store.database.set_fact("phases", &Phases { total, ..self.phases })
+            })
         })?;
         self.phases.training += training.elapsed().as_secs_f64();
         Ok(())
@@ -63,14 +66,15 @@ impl Search {
         }
     }
 
-    /// Commits the children in order, up to the first without a result. Under an earlier budget some may have been
+    /// Commits the children in order, up to the first without a result or a measurement. Under an earlier budget some may have been
     /// trained that this one does not allow.
     pub(super) fn commit(&mut self, generation: usize, rows: &[JobRow]) -> Result<()> {
         let begun = self.committed(generation);
         let mut new = Vec::new();
         for JobRow { job, result } in &rows[begun..rows.len().min(self.allowed(generation))] {
             let Some(result) = result else { break };
-            new.push(self.individual((self.individuals.len() + new.len()) as u64, job, result)?);
+            let Some(costs) = self.costs().known(&job.architecture)? else { break };
+            new.push(self.individual((self.individuals.len() + new.len()) as u64, job, result, costs));
         }
         self.store.database.commit(&new)?;
         let is_whole = begun + new.len() == rows.len();
@@ -87,9 +91,13 @@ impl Search {
         Ok(())
     }
 
-    fn individual(&self, id: u64, job: &Job, result: &JobResult) -> Result<Individual> {
-        let costs = Costs::new(&self.setting.config, &self.store.database);
-        let mut objectives = costs.within(&job.architecture, &BTreeMap::new())?.unwrap_or_default();
+    fn individual(
+        &self,
+        id: u64,
+        job: &Job,
+        result: &JobResult,
+        mut objectives: BTreeMap<String, f64>,
+    ) -> Individual {
         let (weights, first_error, seconds, epochs) = match result {
             JobResult::Trained { weights, error, first_error, seconds } => {
                 objectives.insert("error".into(), *error);
@@ -102,7 +110,7 @@ impl Search {
             Start::Scratch { .. } | Start::Given { .. } => (None, Vec::new()),
             Start::Inherit { parent, edits, .. } => (Some(*parent), edits.clone()),
         };
-        Ok(Individual {
+        Individual {
             id,
             generation: job.generation,
             child: job.child,
@@ -116,7 +124,7 @@ impl Search {
             epochs,
             seconds,
             committed_at: self.elapsed(),
-        })
+        }
     }
 
     pub(super) fn remember(&mut self, individual: Individual) {

@@ -2,6 +2,7 @@
 
 mod commit;
 mod given;
+mod measure;
 mod propose;
 mod read;
 mod setup;
@@ -20,6 +21,7 @@ use crate::data::Dataset;
 use crate::executor::{Executor, Local, Workshop};
 use crate::individual::Individual;
 use crate::model::Model;
+use crate::objective::{Watch, latency};
 use crate::progress::{Event, Observer};
 use crate::stop::Stop;
 use crate::store::{Database, JobRow, Store, encode};
@@ -95,6 +97,7 @@ pub struct Search {
     reference: Vec<f64>,
     observer: Arc<dyn Observer>,
     stop: Arc<Stop>,
+    watch: Watch,
     before: Phases,
     phases: Phases,
     begun: Instant,
@@ -104,17 +107,19 @@ impl Search {
     /// Starts a search in a new run folder. Nothing is written before data, settings and bounds are known to be good.
     ///
     /// # Errors
-    /// For settings and data that cannot be used, a bound that no initial network meets, or a folder that cannot be
-    /// written.
+    /// For settings and data that cannot be used, a bound that no initial network meets, latencies that cannot be
+    /// measured, or a folder that cannot be written.
     pub fn start(config: &Config, out: &Path, observer: Arc<dyn Observer>) -> Result<Self> {
         let begun = Instant::now();
         Store::vacant(out)?;
         let data = Arc::new(Dataset::load(&config.data, config.seed)?);
+        latency::probe(config)?;
         let scratch = Database::in_memory()?;
+        let watch = Watch::new(Arc::default(), observer.clone());
         let (given, models): (Vec<Given>, Vec<Model>) = given::load(config, &data)?.into_iter().unzip();
-        let initial = feasible_initial(config, &data, architectures(&given), &scratch)?;
+        let initial = feasible_initial(config, &data, architectures(&given), &scratch, &watch)?;
         let setting = Setting::new(config, initial)?;
-        let reference = reference_point(&setting, &data, &scratch)?;
+        let reference = reference_point(&setting, &data, &scratch, &watch)?;
         let facts = [
             ("data_digest", data.digest.clone()),
             ("data", describe_data(&data)),
@@ -140,6 +145,7 @@ impl Search {
     pub fn resume(store: Store, observer: Arc<dyn Observer>) -> Result<Self> {
         let begun = Instant::now();
         let data = Arc::new(load_data(&store)?);
+        latency::probe(&store.config)?;
         store.database.set_meta("state", "running")?;
         let search = Self::new(store, data, observer, begun)?;
         let started = search.store.database.jobs(search.next_generation()?)?;
@@ -152,21 +158,24 @@ impl Search {
 
     fn new(store: Store, data: Arc<Dataset>, observer: Arc<dyn Observer>, begun: Instant) -> Result<Self> {
         let config = store.config.clone();
-        let given: Vec<Given> = store.database.fact_or_default("given")?;
-        let initial = feasible_initial(&config, &data, architectures(&given), &store.database)?;
-        let setting = Arc::new(Setting::new(&config, initial)?);
-        let reference = store.database.fact("reference")?;
         let before: Phases = store.database.fact_or_default("phases")?;
         let seconds = match config.budget {
             Budget::Seconds(seconds) => Some(seconds - before.total - begun.elapsed().as_secs_f64()),
             Budget::Evaluations(_) | Budget::Generations(_) => None,
         };
+        let stop = Arc::new(Stop::after(seconds));
+        let watch = Watch::new(stop.clone(), observer.clone());
+        let given: Vec<Given> = store.database.fact_or_default("given")?;
+        let initial = feasible_initial(&config, &data, architectures(&given), &store.database, &watch)?;
+        let setting = Arc::new(Setting::new(&config, initial)?);
+        let reference = store.database.fact("reference")?;
         let strategy = strategy::new(setting.clone())?;
         let mut search = Self {
             individuals: Vec::new(),
             known: BTreeMap::new(),
             given,
-            stop: Arc::new(Stop::after(seconds)),
+            stop,
+            watch,
             phases: before,
             store,
             data,
@@ -226,6 +235,9 @@ impl Search {
         };
         self.observer.observe(&Event::SearchDone { reason: reason.to_string() });
         self.test_front()?;
+        if reason != EndReason::Interrupted && self.phases.training > self.before.training {
+            self.measure_again()?;
+        }
         self.store.database.set_meta("state", &reason.state())?;
         self.save_phases()?;
         Ok(reason)

@@ -17,6 +17,7 @@ use crate::{Error, Result, rng};
 
 /// Attempts for each wanted proposal before a search gives up.
 const ATTEMPTS: usize = 50;
+
 impl Search {
     /// The jobs of a new generation, or why there are none.
     pub(super) fn plan(&self, generation: usize) -> Result<std::result::Result<Vec<Job>, EndReason>> {
@@ -27,27 +28,74 @@ impl Search {
             return Ok(Ok(given.chain(fresh).collect()));
         }
         let mut rng = rng::stream(self.setting.config.seed, "propose", &[generation as u64]);
-        let (candidates, attempts) = self.candidates(&mut rng)?;
-        if let Some(reason) = self.stopped() {
-            // A choice among a part of the proposals is not the one of a search that nobody stopped.
-            return Ok(Err(reason));
+        let costs = self.costs();
+        let mut attempts = 0;
+        loop {
+            let (candidates, tried) = self.candidates(&costs, &mut rng)?;
+            let found = candidates.len();
+            let chosen = self.choose(&costs, candidates, &mut rng)?;
+            if let Some(reason) = self.stopped() {
+                // A choice among a part of the proposals is not the one of a search that nobody stopped.
+                return Ok(Err(reason));
+            }
+            attempts += tried;
+            if found < self.setting.config.lemonade.accepted.min(self.strategy.wanted()) {
+                return Ok(Err(EndReason::Exhausted { attempts, found }));
+            }
+            if !chosen.is_empty() {
+                let job = |(child, candidate)| self.job(generation, child, candidate);
+                return Ok(Ok(chosen.iter().enumerate().map(job).collect::<Result<_>>()?));
+            }
+            if attempts >= self.most_attempts() {
+                return Ok(Err(EndReason::Exhausted { attempts, found: 0 }));
+            }
         }
-        if candidates.len() < self.setting.config.lemonade.accepted.min(self.strategy.wanted()) {
-            return Ok(Err(EndReason::Exhausted { attempts, found: candidates.len() }));
-        }
-        let chosen = self.strategy.screen(&candidates, &mut rng)?;
-        let job = |(child, &place): (usize, &usize)| self.job(generation, child, &candidates[place]);
-        Ok(Ok(chosen.iter().enumerate().map(job).collect::<Result<_>>()?))
     }
 
-    /// Proposals that are new and keep all bounds, with the number of attempts it took; fewer if asked to stop.
-    fn candidates(&self, rng: &mut ChaCha8Rng) -> Result<(Vec<Candidate>, usize)> {
+    pub(super) fn costs(&self) -> Costs<'_> {
+        Costs::new(&self.setting.config, &self.store.database, &self.watch)
+    }
+
+    fn most_attempts(&self) -> usize {
+        ATTEMPTS.saturating_mul(self.strategy.wanted())
+    }
+
+    /// The candidates to be trained. Where predictions stood in for measurements, a chosen one is measured now, and if
+    /// that refuses it another one is chosen in its place, as long as there are any.
+    fn choose(
+        &self,
+        costs: &Costs<'_>,
+        mut pool: Vec<Candidate>,
+        rng: &mut ChaCha8Rng,
+    ) -> Result<Vec<Candidate>> {
+        let (wanted, limits) = (self.setting.config.lemonade.accepted, self.limits());
+        let mut chosen = Vec::new();
+        while chosen.len() < wanted && !pool.is_empty() {
+            let mut places = self.strategy.screen(&pool, rng)?;
+            places.truncate(wanted - chosen.len());
+            for &place in &places {
+                let Candidate { proposal, .. } = &pool[place];
+                if let Ok(costs) = costs.of_chosen(&proposal.architecture, &limits)? {
+                    chosen.push(Candidate { proposal: proposal.clone(), costs });
+                }
+            }
+            if places.is_empty() {
+                break;
+            }
+            let left = pool.into_iter().enumerate().filter(|(place, _)| !places.contains(place));
+            pool = left.map(|(_, candidate)| candidate).collect();
+        }
+        Ok(chosen)
+    }
+
+    /// Proposals that are new and keep all bounds, as far as they are known, with the number of attempts it took; fewer if
+    /// asked to stop.
+    fn candidates(&self, costs: &Costs<'_>, rng: &mut ChaCha8Rng) -> Result<(Vec<Candidate>, usize)> {
         let wanted = self.strategy.wanted();
-        let costs = Costs::new(&self.setting.config, &self.store.database);
         let (floors, limits) = (self.floors(), self.limits());
         let mut candidates: Vec<Candidate> = Vec::new();
         let mut seen: BTreeSet<(Fingerprint, bool)> = BTreeSet::new();
-        for attempt in 0..ATTEMPTS.saturating_mul(wanted) {
+        for attempt in 0..self.most_attempts() {
             if candidates.len() == wanted || self.stop.is_asked() {
                 return Ok((candidates, attempt));
             }
@@ -61,11 +109,11 @@ impl Search {
             if floors.iter().any(|(count, smallest)| count(&proposal.architecture) < *smallest) {
                 continue;
             }
-            if let Ok(costs) = costs.within(&proposal.architecture, &limits)? {
+            if let Ok(costs) = costs.expected(&proposal.architecture, &limits)? {
                 candidates.push(Candidate { proposal, costs });
             }
         }
-        Ok((candidates, ATTEMPTS.saturating_mul(wanted)))
+        Ok((candidates, self.most_attempts()))
     }
 
     fn is_known(&self, fingerprint: Fingerprint, architecture: &Architecture) -> bool {
@@ -89,7 +137,7 @@ impl Search {
     }
 
     /// The bounds of the run and, for the cheap objectives without one, the reference point.
-    fn limits(&self) -> BTreeMap<String, f64> {
+    pub(super) fn limits(&self) -> BTreeMap<String, f64> {
         let reference = self.setting.config.objectives.iter().cloned().zip(self.reference.iter().copied());
         let mut limits: BTreeMap<String, f64> = reference.collect();
         limits.extend(self.setting.config.max.clone());

@@ -6,7 +6,7 @@ use morphisms::{Architecture, Shape};
 
 use crate::config::Config;
 use crate::data::Dataset;
-use crate::objective::Costs;
+use crate::objective::{Costs, Refusal, Watch};
 use crate::store::Database;
 use crate::strategy::Setting;
 use crate::{Error, Result, space};
@@ -14,56 +14,88 @@ use crate::{Error, Result, space};
 /// How much larger than the largest initial network a network may be, in every cheap objective: the reference point
 /// of the hypervolume, beyond which nothing counts.
 const ROOM: f64 = 5.0;
-/// The networks that were given, or else the initial ones that keep all cheap bounds.
+/// The initial networks that keep all cheap bounds and can be measured; or those that were given, which may be over a
+/// bound: they are what the search comes from.
+///
+/// # Errors
+/// If there is none, or one that was given cannot be measured; in the words of what measures where that is why.
 pub(super) fn feasible_initial(
     config: &Config,
     data: &Dataset,
     given: Vec<Architecture>,
     database: &Database,
+    watch: &Watch,
 ) -> Result<Vec<Architecture>> {
     let shape = Shape::map(data.shape.channels, data.shape.height, data.shape.width);
-    if !given.is_empty() {
-        // Over a bound, they are still what the search comes from.
-        return Ok(given);
-    }
-    let all = space::initial(shape, data.classes.len())?;
-    let costs = Costs::new(config, database);
-    for (name, &bound) in &config.max {
-        if !crate::objective::named(name)?.is_cheap() {
-            continue;
-        }
-        let only = BTreeMap::from([(name.clone(), bound)]);
-        let mut smallest = f64::INFINITY;
-        for architecture in &all {
-            smallest = smallest.min(match costs.within(architecture, &only)? {
-                Ok(costs) => costs[name],
-                Err((_, value)) => value,
-            });
-        }
-        if smallest > bound {
-            return Err(Error::Bound { name: name.clone(), bound, smallest });
+    let is_given = !given.is_empty();
+    let (all, bounds) = match is_given {
+        true => (given, BTreeMap::new()),
+        false => (space::initial(shape, data.classes.len())?, config.max.clone()),
+    };
+    let costs = Costs::new(config, database, watch);
+    for (name, &bound) in &bounds {
+        if crate::objective::named(name)?.is_cheap() {
+            reachable(&costs, &all, name, bound)?;
         }
     }
     let mut feasible = Vec::new();
+    let mut refusals = Vec::new();
     for architecture in &all {
-        if costs.within(architecture, &config.max)?.is_ok() {
-            feasible.push(architecture.clone());
+        match costs.within(architecture, &bounds)? {
+            Ok(_) => feasible.push(architecture.clone()),
+            Err(refusal) => refusals.push(refusal),
         }
     }
-    if feasible.is_empty() {
-        let bounds: Vec<String> = config.max.iter().map(|(name, bound)| format!("{name}={bound}")).collect();
-        let problem = format!("no initial network meets all of the bounds {} together", bounds.join(", "));
-        return Err(Error::Usage(problem));
+    if feasible.is_empty() || is_given && !refusals.is_empty() {
+        return Err(no_initial(config, refusals));
     }
     Ok(feasible)
 }
 
+/// Checks that one of the initial networks keeps a bound.
+fn reachable(costs: &Costs<'_>, all: &[Architecture], name: &str, bound: f64) -> Result<()> {
+    let only = BTreeMap::from([(name.to_string(), bound)]);
+    let mut smallest = f64::INFINITY;
+    for architecture in all {
+        smallest = smallest.min(match costs.within(architecture, &only)? {
+            Ok(costs) => costs[name],
+            Err(Refusal::Over(_, value)) => value,
+            Err(Refusal::Unmeasured(..) | Refusal::Stopped) => f64::INFINITY,
+        });
+    }
+    // Where nothing was measured, that is what there is to be said.
+    match smallest > bound && smallest.is_finite() {
+        true => Err(Error::Bound { name: name.into(), bound, smallest }),
+        false => Ok(()),
+    }
+}
+
+/// Why no initial network is left.
+fn no_initial(config: &Config, refusals: Vec<Refusal>) -> Error {
+    let count = refusals.len();
+    let unmeasured = refusals.into_iter().rev().find_map(|refusal| match refusal {
+        Refusal::Unmeasured(name, why) => Some((name, why)),
+        Refusal::Over(..) | Refusal::Stopped => None,
+    });
+    if let Some((name, why)) = unmeasured {
+        let networks = format!("any of the {count} initial networks that keep the other bounds");
+        return Error::Unmeasurable { name, networks, why };
+    }
+    let bounds: Vec<String> = config.max.iter().map(|(name, bound)| format!("{name}={bound}")).collect();
+    Error::Usage(format!("no initial network meets all of the bounds {} together", bounds.join(", ")))
+}
+
 /// The error of guessing, and for every cheap objective its bound or five times the largest initial value.
-pub(super) fn reference_point(setting: &Setting, data: &Dataset, database: &Database) -> Result<Vec<f64>> {
-    let costs = Costs::new(&setting.config, database);
+pub(super) fn reference_point(
+    setting: &Setting,
+    data: &Dataset,
+    database: &Database,
+    watch: &Watch,
+) -> Result<Vec<f64>> {
+    let costs = Costs::new(&setting.config, database, watch);
     let mut largest: BTreeMap<String, f64> = BTreeMap::new();
     for architecture in &setting.initial {
-        for (name, value) in costs.within(architecture, &BTreeMap::new())?.unwrap_or_default() {
+        for (name, value) in costs.known(architecture)?.unwrap_or_default() {
             let entry = largest.entry(name).or_insert(value);
             *entry = entry.max(value);
         }

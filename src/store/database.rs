@@ -7,6 +7,7 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use super::measurements;
 use crate::executor::{Job, JobResult};
 use crate::individual::Individual;
 use crate::{Error, Result};
@@ -26,9 +27,6 @@ CREATE TABLE individuals (
 CREATE TABLE objectives (
     individual INTEGER NOT NULL REFERENCES individuals (id), name TEXT NOT NULL, value REAL NOT NULL,
     PRIMARY KEY (individual, name));
-CREATE TABLE measurements (
-    fingerprint TEXT NOT NULL, name TEXT NOT NULL, value REAL NOT NULL, low REAL NOT NULL, high REAL NOT NULL,
-    PRIMARY KEY (fingerprint, name));
 CREATE TABLE jobs (
     generation INTEGER NOT NULL, child INTEGER NOT NULL, job TEXT NOT NULL, result TEXT,
     PRIMARY KEY (generation, child));
@@ -39,17 +37,6 @@ CREATE TABLE finished (
     validation_error REAL NOT NULL, test_error REAL NOT NULL, seconds REAL NOT NULL, time TEXT NOT NULL);
 CREATE TABLE events (seconds REAL NOT NULL, event TEXT NOT NULL);
 ";
-
-/// A measured property of an architecture: median and quartiles.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct MeasurementRow {
-    /// Median.
-    pub value: f64,
-    /// Lower quartile.
-    pub low: f64,
-    /// Upper quartile.
-    pub high: f64,
-}
 
 /// A planned training and, once it is over, its result.
 #[derive(Debug, Clone)]
@@ -116,7 +103,7 @@ impl Database {
             std::fs::remove_file(&unfinished).map_err(Error::io("remove", &unfinished))?;
         }
         let connection = Connection::open(&unfinished)?;
-        connection.execute_batch(&format!("BEGIN; {SCHEMA}"))?;
+        connection.execute_batch(&format!("BEGIN; {SCHEMA} {}", measurements::SCHEMA))?;
         let database = Self { connection: Mutex::new(connection), path: unfinished.clone() };
         facts.iter().try_for_each(|(key, value)| database.set_meta(key, value))?;
         database.copy_measurements(before)?;
@@ -147,7 +134,7 @@ impl Database {
     /// If SQLite fails.
     pub fn in_memory() -> Result<Self> {
         let connection = Connection::open_in_memory()?;
-        connection.execute_batch(SCHEMA)?;
+        connection.execute_batch(&format!("{SCHEMA} {}", measurements::SCHEMA))?;
         Ok(Self { connection: Mutex::new(connection), path: PathBuf::from("memory") })
     }
 
@@ -158,7 +145,7 @@ impl Database {
         Ok(Self { connection: Mutex::new(connection), path })
     }
 
-    fn lock(&self) -> MutexGuard<'_, Connection> {
+    pub(super) fn lock(&self) -> MutexGuard<'_, Connection> {
         // A transaction of a thread that panicked was rolled back when it was dropped.
         self.connection.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -286,40 +273,6 @@ impl Database {
             }
         }
         Ok(transaction.commit()?)
-    }
-
-    /// What was measured of an architecture.
-    ///
-    /// # Errors
-    /// If the database cannot be read.
-    pub fn measurement(&self, fingerprint: &str, name: &str) -> Result<Option<MeasurementRow>> {
-        let query = "SELECT value, low, high FROM measurements WHERE fingerprint = ?1 AND name = ?2";
-        let read =
-            |row: &Row<'_>| Ok(MeasurementRow { value: row.get(0)?, low: row.get(1)?, high: row.get(2)? });
-        Ok(self.lock().query_row(query, [fingerprint, name], read).optional()?)
-    }
-
-    /// Keeps what was measured of an architecture; it is never measured again.
-    ///
-    /// # Errors
-    /// If the database cannot be written.
-    pub fn add_measurement(&self, fingerprint: &str, name: &str, row: &MeasurementRow) -> Result<()> {
-        let insert = "INSERT OR IGNORE INTO measurements VALUES (?1, ?2, ?3, ?4, ?5)";
-        self.lock().execute(insert, params![fingerprint, name, row.value, row.low, row.high])?;
-        Ok(())
-    }
-
-    /// Takes over what another database holds of measurements.
-    fn copy_measurements(&self, other: &Self) -> Result<()> {
-        let connection = other.lock();
-        let mut query = connection.prepare("SELECT fingerprint, name, value, low, high FROM measurements")?;
-        let mut rows = query.query([])?;
-        while let Some(row) = rows.next()? {
-            let (fingerprint, name): (String, String) = (row.get(0)?, row.get(1)?);
-            let row = MeasurementRow { value: row.get(2)?, low: row.get(3)?, high: row.get(4)? };
-            self.add_measurement(&fingerprint, &name, &row)?;
-        }
-        Ok(())
     }
 
     /// The plan of a generation, with the results so far, in the order of the children.
@@ -451,7 +404,7 @@ impl Database {
         Ok(())
     }
 
-    fn decode<T: DeserializeOwned>(&self, text: &str) -> Result<T> {
+    pub(super) fn decode<T: DeserializeOwned>(&self, text: &str) -> Result<T> {
         let what = || self.path.display().to_string();
         serde_json::from_str(text).map_err(|source| Error::Json { what: what(), source })
     }

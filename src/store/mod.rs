@@ -13,19 +13,21 @@
 mod blobs;
 mod database;
 mod lock;
+mod measurements;
 
 use std::path::{Path, PathBuf};
 
 pub use blobs::Blobs;
 pub(crate) use database::encode;
-pub use database::{Database, FinishedRow, JobRow, MeasurementRow, TestRow};
+pub use database::{Database, FinishedRow, JobRow, TestRow};
 pub use lock::Lock;
+pub use measurements::{MeasurementRow, Outcome, Spread};
 
 use crate::config::{Budget, Config};
 use crate::{Error, Result};
 
 /// The layout that this version writes and reads.
-pub const FORMAT: &str = "1";
+pub const FORMAT: &str = "2";
 /// The settings, for people to read; the database holds them too.
 const CONFIG: &str = "config.toml";
 /// What `paretomorph report` writes.

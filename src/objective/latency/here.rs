@@ -1,25 +1,27 @@
-//! Measured latency.
+//! Latency in this process, on the device that it trains on.
 
 use candle_core::{DType, Tensor};
 use morphisms::{Architecture, Network};
 use rayon::ThreadPoolBuilder;
 
-use super::{Kind, Objective};
 use crate::config::{Config, LatencyConfig};
-use crate::store::MeasurementRow;
+use crate::store::{Outcome, Spread};
 use crate::{Error, Result, device};
 
-/// Milliseconds to classify one image, on one thread of this machine or on the GPU that the search trains on, batch norms
-/// folded as they would be deployed.
-/// It needs no trained weights, so it is measured before training, while no worker runs.
-pub const LATENCY: Objective = Objective {
-    name: "latency",
-    unit: "ms",
-    summary: "milliseconds to classify one image: batch 1, one thread, batch norms folded, median",
-    kind: Kind::Measured(measure),
-};
+/// Measures a network with fresh weights, on one thread or on the GPU.
+///
+/// # Errors
+/// If the device cannot be used; one whose memory is full is an outcome.
+pub(super) fn measure(architecture: &Architecture, config: &Config) -> Result<Outcome> {
+    match spread(architecture, config) {
+        Err(error) if device::is_out_of_memory(&error) => {
+            Ok(Outcome::Failed("the device's memory is full".into()))
+        }
+        other => Ok(Outcome::Measured(other?)),
+    }
+}
 
-fn measure(architecture: &Architecture, config: &Config) -> Result<MeasurementRow> {
+fn spread(architecture: &Architecture, config: &Config) -> Result<Spread> {
     let device = device::open(config)?;
     let network = Network::init(architecture.clone(), 0, DType::F32, &device)?.fold_batch_norms()?;
     let shape = architecture.input();
@@ -27,10 +29,7 @@ fn measure(architecture: &Architecture, config: &Config) -> Result<MeasurementRo
     let image = Tensor::full(0.5f32, (1, shape.channels(), height, width), &device)?;
     let pool = ThreadPoolBuilder::new().num_threads(1).build();
     let pool = pool.map_err(|error| Error::Usage(format!("latency: {error}")))?;
-    let mut times = pool.install(|| time(&network, &image, &config.latency))?;
-    times.sort_by(f64::total_cmp);
-    let quantile = |share: f64| times[((times.len() - 1) as f64 * share).round() as usize];
-    Ok(MeasurementRow { value: quantile(0.5), low: quantile(0.25), high: quantile(0.75) })
+    Ok(Spread::of(pool.install(|| time(&network, &image, &config.latency))?))
 }
 
 fn time(network: &Network, image: &Tensor, config: &LatencyConfig) -> Result<Vec<f64>> {
