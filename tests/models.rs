@@ -11,6 +11,7 @@ use common::*;
 use morphisms::onnx::{ExportOptions, Import, ImportOptions};
 use morphisms::{Network, Shape, catalog};
 use paretomorph::data::Dataset;
+use paretomorph::individual::{Edit, Individual};
 use paretomorph::search::{load_data, load_network};
 use paretomorph::store::Store;
 use serde_json::Value;
@@ -207,6 +208,34 @@ fn a_search_starts_from_given_networks_as_they_are() {
     let params = |id: usize| individuals(&out)[id].architecture.parameter_count();
     assert!((1..10).any(|id| params(id) < params(0)), "nothing smaller than what was given was tried");
     assert!(individuals(&out)[1..].iter().all(|child| child.parent.is_some()), "all descend from it");
+}
+
+#[test]
+fn a_given_network_on_pixels_is_brought_to_unit_scale_and_decides_the_same() {
+    let folder = TempDir::new().unwrap();
+    let (out, dir) = (folder.path().join("run"), folder.path().join("model"));
+    ok(&["export", text(&RUN), "4", text(&dir), "--format=onnx", "--normalise"]);
+    let model = dir.join("network-4.onnx");
+    let from = ["--from", text(&model), "--set=data.normalise=raw", "--set=keep_weights=all"];
+    search(&out, &[TINY, &from, &["--budget=8evals"]].concat());
+    let std = Store::read(&out).unwrap().config.data.std;
+    let times = std[0] * 255.0;
+    let power = times.log2();
+    assert!(
+        power >= 4.0 && (power - power.round()).abs() < 1e-6,
+        "pixels are divided by a power of two: {std:?}"
+    );
+    let (all, error) = (individuals(&out), individuals(&RUN)[4].objectives["error"]);
+    assert_eq!((all[0].epochs, all[0].objectives["error"]), (0, error));
+    let inherited = |one: &&Individual| one.edits.iter().all(Edit::is_exact) && one.parent == Some(0);
+    assert!(all[1..].iter().filter(inherited).all(|one| one.first_error == Some(error)));
+    // What leaves takes pixels again.
+    ok(&["export", text(&out), "0", text(&dir), "--format=onnx", "--normalise"]);
+    let load = |name: &str| Import::load(dir.join(name), &ImportOptions::default()).unwrap().network;
+    let pixels = data().validation.pixels[..64].iter().map(|&byte| f32::from(byte)).collect();
+    let pixels = Tensor::from_vec(pixels, (1, 1, 8, 8), &candle_core::Device::Cpu).unwrap();
+    let difference = moved(&load("network-4.onnx"), &pixels, &load("network-0.onnx"), &pixels);
+    assert!(difference < 1e-5, "{difference}");
 }
 
 #[test]

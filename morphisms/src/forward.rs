@@ -105,6 +105,22 @@ pub fn activation<'a, V: Operand>(
     run.take(layer)
 }
 
+/// Shows every layer's output in evaluation mode; that of a batch norm has what it computes for others in it.
+pub(crate) fn each_output<'a, V: Operand>(
+    architecture: &Architecture,
+    param: &dyn Fn(ParamKey) -> Result<&'a V>,
+    images: &V,
+    see: &mut dyn FnMut(&Node, &V) -> Result<()>,
+) -> Result<()> {
+    let mut run = Run::new(architecture, param, Mode::Eval);
+    for node in architecture.nodes() {
+        let output = run.layer(node, images, architecture.output())?;
+        see(node, &output)?;
+        run.keep(node.id, output, architecture.output());
+    }
+    Ok(())
+}
+
 struct Run<'r, 'a, V> {
     architecture: &'r Architecture,
     param: &'r dyn Fn(ParamKey) -> Result<&'a V>,
@@ -134,13 +150,18 @@ impl<'r, 'a, V: Operand> Run<'r, 'a, V> {
     fn until(&mut self, images: &V, last: LayerId) -> Result<()> {
         for node in self.architecture.nodes() {
             let output = self.layer(node, images, last)?;
-            let readers = self.architecture.consumers(node.id).len() + usize::from(node.id == last);
-            self.live.insert(node.id, (output, readers));
+            self.keep(node.id, output, last);
             if node.id == last {
                 break;
             }
         }
         Ok(())
+    }
+
+    /// Keeps an output for its readers, of whom the pass itself is one if it is the last.
+    fn keep(&mut self, id: LayerId, output: V, last: LayerId) {
+        let readers = self.architecture.consumers(id).len() + usize::from(id == last);
+        self.live.insert(id, (output, readers));
     }
 
     /// Reads the output of `id`; the last reader takes it out.

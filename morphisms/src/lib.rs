@@ -126,6 +126,7 @@ mod network;
 #[cfg(feature = "onnx")]
 pub mod onnx;
 mod reach;
+mod rescale;
 mod resize;
 mod select;
 #[cfg(feature = "proptest")]
@@ -146,6 +147,7 @@ pub use init::{Seed, he_std, init};
 pub use layer::{Conv, Grouping, Layer, LayerId, Padding, PoolKind, Role, Shape, Window};
 pub use morphism::{Morphism, Promise, Rewrite, Site};
 pub use network::Network;
+pub use rescale::Rescaled;
 pub use select::{Selection, Slices};
 pub use weights::Weights;
 

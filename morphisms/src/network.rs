@@ -143,7 +143,7 @@ impl Network {
         Self::of(self.architecture.clone(), weights, self.dtype(), self.device())
     }
 
-    fn lookup(&self, key: ParamKey) -> candle_core::Result<&Tensor> {
+    pub(crate) fn lookup(&self, key: ParamKey) -> candle_core::Result<&Tensor> {
         self.weights.get(key).map_err(|error| candle_core::Error::Msg(error.to_string()))
     }
 }

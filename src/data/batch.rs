@@ -9,6 +9,9 @@ use super::{Dataset, ImageShape, Normalisation, Split, normalisation};
 use crate::config::Recipe;
 use crate::{Error, Result};
 
+/// Images of a [`Dataset::calibration_batch`], about.
+const CALIBRATION: usize = 256;
+
 /// The order in which an epoch visits `n` images: all of them once.
 pub fn epoch_order(n: usize, rng: &mut ChaCha8Rng) -> Vec<usize> {
     let mut order: Vec<usize> = (0..n).collect();
@@ -84,6 +87,18 @@ impl Dataset {
             row[self.train.labels[index] as usize] += (1.0 - smoothing) as f32;
         }
         Ok(targets)
+    }
+
+    /// Training images taken at even distances, as they are: for statistics. f32 `[batch, channels, height, width]` on the
+    /// CPU.
+    ///
+    /// # Errors
+    /// As [`Normalisation::tensor`].
+    pub fn calibration_batch(&self) -> Result<Tensor> {
+        let step = (self.train.len() / CALIBRATION).max(1);
+        let pixels: Vec<u8> =
+            (0..self.train.len()).step_by(step).flat_map(|index| self.train.image(index)).copied().collect();
+        self.normalisation.tensor(&pixels, self.shape)
     }
 }
 

@@ -18,9 +18,6 @@ use crate::stop::Stop;
 use crate::store::Blobs;
 use crate::train::{End, Trainer, error_rate};
 
-/// Training images that calibrate the batch norms that a morphism inserts.
-const CALIBRATION: usize = 256;
-
 /// What every job of a run shares.
 pub struct Workshop {
     /// The images.
@@ -111,18 +108,12 @@ impl Workshop {
             Start::Inherit { architecture, weights, edits, .. } => {
                 let weights: Weights = self.blobs.get(weights, &self.device)?;
                 let parent = Network::new(architecture.clone(), weights)?;
-                Ok((inherit(&parent, edits, &self.calibration_batch()?)?, Some(parent)))
+                Ok((
+                    inherit(&parent, edits, &self.data.calibration_batch()?.to_device(&self.device)?)?,
+                    Some(parent),
+                ))
             }
         }
-    }
-
-    /// Training images taken at even distances, without augmentation.
-    fn calibration_batch(&self) -> Result<Tensor> {
-        let Dataset { train, shape, normalisation, .. } = &*self.data;
-        let step = (train.len() / CALIBRATION).max(1);
-        let pixels: Vec<u8> =
-            (0..train.len()).step_by(step).flat_map(|index| train.image(index)).copied().collect();
-        Ok(normalisation.tensor(&pixels, *shape)?.to_device(&self.device)?)
     }
 }
 

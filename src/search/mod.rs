@@ -20,7 +20,6 @@ use crate::config::{Budget, Config};
 use crate::data::Dataset;
 use crate::executor::{Executor, Local, Workshop};
 use crate::individual::Individual;
-use crate::model::Model;
 use crate::objective::{Watch, latency};
 use crate::progress::{Event, Observer};
 use crate::stop::Stop;
@@ -112,13 +111,15 @@ impl Search {
     pub fn start(config: &Config, out: &Path, observer: Arc<dyn Observer>) -> Result<Self> {
         let begun = Instant::now();
         Store::vacant(out)?;
-        let data = Arc::new(Dataset::load(&config.data, config.seed)?);
-        latency::probe(config)?;
+        let (mut config, mut data) = (config.clone(), Dataset::load(&config.data, config.seed)?);
+        latency::probe(&config)?;
+        let mut models = given::load(&config, &data)?;
+        given::rescale(&mut models, &mut config.data, &mut data, &*observer)?;
+        let (given, data) = (given::describe(&models)?, Arc::new(data));
         let scratch = Database::in_memory()?;
         let watch = Watch::new(Arc::default(), observer.clone());
-        let (given, models): (Vec<Given>, Vec<Model>) = given::load(config, &data)?.into_iter().unzip();
-        let initial = feasible_initial(config, &data, architectures(&given), &scratch, &watch)?;
-        let setting = Setting::new(config, initial)?;
+        let initial = feasible_initial(&config, &data, architectures(&given), &scratch, &watch)?;
+        let setting = Setting::new(&config, initial)?;
         let reference = reference_point(&setting, &data, &scratch, &watch)?;
         let facts = [
             ("data_digest", data.digest.clone()),
@@ -131,8 +132,8 @@ impl Search {
             ("machine", encode(&machine::describe())?),
             ("state", "running".into()),
         ];
-        let store = Store::create(out, config, &facts, &scratch)?;
-        for model in models {
+        let store = Store::create(out, &config, &facts, &scratch)?;
+        for (_, model) in models {
             store.blobs.put(model.network.weights())?;
         }
         Self::new(store, data, observer, begun)
