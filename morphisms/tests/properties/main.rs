@@ -16,4 +16,5 @@ mod identity;
 mod life;
 mod onnx;
 mod removal;
+mod rescale;
 mod training;
