@@ -28,7 +28,8 @@ use crate::error::{Error, Result};
 /// # Ok::<(), paretomorph::Error>(())
 /// ```
 pub fn attainment_surfaces(runs: &[Points]) -> Result<Vec<Points>> {
-    for (index, run) in runs.iter().enumerate().filter(|(_, run)| !run.is_empty() && run.objectives() != 2) {
+    let unfit = |(_, run): &(usize, &Points)| !run.is_empty() && run.objectives() != 2;
+    if let Some((index, run)) = runs.iter().enumerate().find(unfit) {
         let found = run.objectives();
         return Err(Error::Usage(format!("run {index} has {found} objectives: attainment surfaces need 2")));
     }

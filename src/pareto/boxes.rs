@@ -5,7 +5,7 @@ use std::{array, mem};
 use super::hypervolume::Union;
 use super::{Points, order};
 
-/// Bounds that are compared together, as vectors.
+/// Bounds that are looked at together for one that is found.
 const LANES: usize = 16;
 
 /// What some points dominate in their first `P` objectives, kept by the *local upper bounds* of what they leave: the
@@ -26,7 +26,9 @@ pub(super) struct Boxes<const P: usize> {
     bounds: [Vec<i32>; P],
     /// Of each bound, the place in `points` of the defining point of each objective.
     defining: Vec<[u32; P]>,
-    /// Spare memory.
+    /// Of each bound, -1 if the point that is being added is below it, otherwise 0.
+    below: Vec<i32>,
+    /// The bounds that it is below.
     found: Vec<usize>,
 }
 
@@ -42,8 +44,14 @@ impl<const P: usize> Boxes<P> {
             values.push(array::from_fn(|k| if k == j { reference[j] } else { f64::NEG_INFINITY }));
             ranks[count + j][j] = i32::MAX;
         }
-        let mut boxes =
-            Self { points: values, ranks, bounds: array::from_fn(|_| Vec::new()), defining: Vec::new(), found: Vec::new() };
+        let mut boxes = Self {
+            points: values,
+            ranks,
+            bounds: array::from_fn(|_| Vec::new()),
+            defining: Vec::new(),
+            below: Vec::new(),
+            found: Vec::new(),
+        };
         boxes.push(array::from_fn(|j| (count + j) as u32));
         boxes
     }
@@ -62,22 +70,21 @@ impl<const P: usize> Boxes<P> {
         self.defining.swap_remove(bound)
     }
 
-    /// The bounds that `point` is strictly below, ascending.
-    fn find(&self, point: &[i32; P], found: &mut Vec<usize>) {
-        found.clear();
-        let whole = self.defining.len() / LANES * LANES;
-        for start in (0..whole).step_by(LANES) {
-            let mut below = [true; LANES];
-            for (rank, bounds) in point.iter().zip(&self.bounds) {
-                let bounds = &bounds[start..start + LANES];
-                below.iter_mut().zip(bounds).for_each(|(below, bound)| *below &= rank < bound);
-            }
-            if below.contains(&true) {
-                found.extend((0..LANES).filter(|&lane| below[lane]).map(|lane| start + lane));
+    /// Finds the bounds that `point` is strictly below, ascending.
+    fn find(&mut self, point: usize) {
+        self.below.clear();
+        self.below.resize(self.defining.len(), -1);
+        // One objective after the other, all bounds at once: loops that become vectors.
+        for (&rank, bounds) in self.ranks[point].iter().zip(&self.bounds) {
+            self.below.iter_mut().zip(bounds).for_each(|(below, &bound)| *below &= -i32::from(rank < bound));
+        }
+        self.found.clear();
+        for (start, below) in (0..).step_by(LANES).zip(self.below.chunks(LANES)) {
+            if below.iter().fold(0, |any, below| any | below) != 0 {
+                self.found
+                    .extend((start..).zip(below).filter(|(_, below)| **below != 0).map(|(bound, _)| bound));
             }
         }
-        let below = |&bound: &usize| (0..P).all(|j| point[j] < self.bounds[j][bound]);
-        found.extend((whole..self.defining.len()).filter(below));
     }
 
     /// The volume of the part of the box of a bound that `point` dominates.
@@ -116,8 +123,8 @@ impl<const P: usize> Boxes<P> {
 
 impl<const P: usize> Union for Boxes<P> {
     fn grow(&mut self, _: &Points, index: usize) -> f64 {
-        let mut found = mem::take(&mut self.found);
-        self.find(&self.ranks[index], &mut found);
+        self.find(index);
+        let found = mem::take(&mut self.found);
         let mut growth = 0.0;
         // From the last on: a removed bound gives its place to the last one, which is none that is still to come.
         for &bound in found.iter().rev() {

@@ -1,5 +1,7 @@
 //! Contributions: how much of the hypervolume would be lost without a point.
 
+use std::ops::Range;
+
 use super::hypervolume::{exclusive, finite, inside};
 use super::stairs::{Stairs, replace};
 use super::{Points, order};
@@ -181,17 +183,20 @@ impl Areas {
         Self { first: Stairs::default(), owners: Vec::new(), second: Stairs::default(), reference }
     }
 
-    /// The area that the point of a step dominates alone.
-    fn area(&self, step: usize) -> f64 {
-        let [mut left, floor] = self.first.steps()[step];
-        let mut height = self.second.height(left).min(self.reference[1]);
-        let right = self.first.steps().get(step + 1).map_or(self.reference[0], |next| next[0]);
-        let mut area = 0.0;
-        for &[x, y] in self.second.beyond(left).iter().take_while(|step| step[0] < right) {
-            area += (x - left) * (height - floor);
-            [left, height] = [x, y];
+    /// Enters the areas that the points of these steps dominate alone.
+    fn measure(&self, steps: Range<usize>, ledger: &mut Ledger) {
+        let (mut height, mut below) = self.second.from(self.first.steps()[steps.start][0]);
+        height = height.min(self.reference[1]);
+        for step in steps {
+            let [mut left, floor] = self.first.steps()[step];
+            let right = self.first.steps().get(step + 1).map_or(self.reference[0], |next| next[0]);
+            let mut area = 0.0;
+            while let Some((&[x, y], rest)) = below.split_first().filter(|(next, _)| next[0] < right) {
+                area += (x - left) * (height - floor);
+                (left, height, below) = (x, y, rest);
+            }
+            ledger.set(self.owners[step], area + (right - left) * (height - floor));
         }
-        area + (right - left) * (height - floor)
     }
 
     /// A point that the outline covers: if by two points, nothing changes; if by one, that one has less for itself.
@@ -199,7 +204,7 @@ impl Areas {
         if !self.second.covers(point) {
             self.second.add(point);
             let step = self.first.steps().partition_point(|step| step[0] <= point[0]) - 1;
-            ledger.set(self.owners[step], self.area(step));
+            self.measure(step..step + 1, ledger);
         }
     }
 }
@@ -210,15 +215,12 @@ impl Exclusive for Areas {
         let Some(place) = self.first.place(point) else { return self.add_covered(point, ledger) };
         // What the outline has in common with the new point's quadrant is now dominated twice.
         let around = place.start.saturating_sub(1)..self.first.steps().len().min(place.end + 1);
-        for &[x, y] in &self.first.steps()[around] {
-            self.second.add([x.max(point[0]), y.max(point[1])]);
-        }
+        let shared = self.first.steps()[around].iter().map(|&[x, y]| [x.max(point[0]), y.max(point[1])]);
+        self.second.add_all(shared);
         self.owners[place.clone()].iter().for_each(|&former| ledger.set(former, 0.0));
         replace(&mut self.owners, place.clone(), index);
         self.first.put(place.clone(), point);
-        for step in place.start.saturating_sub(1)..self.owners.len().min(place.start + 2) {
-            ledger.set(self.owners[step], self.area(step));
-        }
+        self.measure(place.start.saturating_sub(1)..self.owners.len().min(place.start + 2), ledger);
     }
 }
 

@@ -111,7 +111,8 @@ mod tests {
         let indices = Distinct::new(&points).indices;
         let mut visited = 0;
         Dominance::new(&points, &indices).each(|number, row| {
-            let holds = |other: usize| row.get(other / BITS).is_some_and(|word| word >> (other % BITS) & 1 == 1);
+            let holds =
+                |other: usize| row.get(other / BITS).is_some_and(|word| word >> (other % BITS) & 1 == 1);
             for (other, &index) in indices.iter().enumerate() {
                 assert_eq!(holds(other), dominates(&points[index], &points[indices[number]]));
             }

@@ -1,7 +1,7 @@
 //! Epsilon indicators: by how much a set must be improved to be as good as another everywhere.
 
 use super::Points;
-use super::nearest::distances;
+use super::nearest::Nearest;
 use crate::error::{Error, Result};
 
 /// The additive epsilon indicator of `points` to the reference `front`: the smallest number that, taken from every
@@ -24,10 +24,7 @@ use crate::error::{Error, Result};
 /// # Ok::<(), paretomorph::Error>(())
 /// ```
 pub fn epsilon_additive(points: &Points, front: &Points) -> Result<f64> {
-    largest(distances(points, front, f64::NEG_INFINITY, |most, value, reference| {
-        let worse = value - reference;
-        if worse > most { worse } else { most }
-    }))
+    largest_distance(points, front, |value, reference| value - reference)
 }
 
 /// The multiplicative epsilon indicator of `points` to the reference `front`: the smallest factor by which dividing
@@ -49,20 +46,26 @@ pub fn epsilon_additive(points: &Points, front: &Points) -> Result<f64> {
 /// ```
 pub fn epsilon_multiplicative(points: &Points, front: &Points) -> Result<f64> {
     for (name, points) in [("point", points), ("reference point", front)] {
-        let at = |index: usize, row: &[f64]| row.iter().position(|&value| value <= 0.0).map(|j| (index, j, row[j]));
+        let at = |index: usize, row: &[f64]| {
+            row.iter().position(|&value| value <= 0.0).map(|j| (index, j, row[j]))
+        };
         if let Some((index, j, value)) = points.rows().enumerate().find_map(|(index, row)| at(index, row)) {
             let problem = format!("{name} {index} has {value} as objective {j}: expected a positive number");
             return Err(Error::Usage(problem));
         }
     }
-    largest(distances(points, front, f64::NEG_INFINITY, |most, value, reference| {
-        let worse = value / reference;
-        if worse > most { worse } else { most }
-    }))
+    largest_distance(points, front, |value, reference| value / reference)
 }
 
-fn largest(distances: Result<Vec<f64>>) -> Result<f64> {
-    Ok(distances?.into_iter().fold(f64::NEG_INFINITY, f64::max))
+/// The largest over `front` of what the best point lacks, which is its most of `lack` over the objectives.
+fn largest_distance(points: &Points, front: &Points, lack: impl Fn(f64, f64) -> f64) -> Result<f64> {
+    let nearest = Nearest::new(points, front, f64::NEG_INFINITY, |most, value, reference| {
+        let lack = lack(value, reference);
+        if lack > most { lack } else { most }
+    })?;
+    // A point of the front that is reached with less than another one needs no exact answer.
+    let larger = |largest: f64, row| largest.max(nearest.distance(row, largest));
+    Ok(front.rows().fold(f64::NEG_INFINITY, larger))
 }
 
 #[cfg(test)]
@@ -72,18 +75,21 @@ mod tests {
     use proptest::prelude::*;
 
     fn moved(points: &Points, by: impl Fn(f64) -> f64) -> Points {
-        Points::from_flat(points.rows().flatten().map(|&value| by(value)).collect(), points.objectives()).unwrap()
+        Points::from_flat(points.rows().flatten().map(|&value| by(value)).collect(), points.objectives())
+            .unwrap()
     }
 
     /// Whether every point of `front` is dominated or equalled by one of `points`.
     fn reaches(points: &Points, front: &Points) -> bool {
-        let covers = |reference: &[f64]| points.rows().any(|point| point.iter().zip(reference).all(|(p, r)| p <= r));
+        let covers =
+            |reference: &[f64]| points.rows().any(|point| point.iter().zip(reference).all(|(p, r)| p <= r));
         front.rows().all(covers)
     }
 
     #[test]
     fn ratios_need_positive_values() {
-        let (one, zero) = (Points::new(&[[1.0, 2.0]]).unwrap(), Points::new(&[[1.0, 2.0], [3.0, 0.0]]).unwrap());
+        let (one, zero) =
+            (Points::new(&[[1.0, 2.0]]).unwrap(), Points::new(&[[1.0, 2.0], [3.0, 0.0]]).unwrap());
         let none = Points::default();
         let message = |points, front| epsilon_multiplicative(points, front).unwrap_err().to_string();
         assert!(message(&zero, &one).contains("point 1 has 0 as objective 1: expected a positive number"));

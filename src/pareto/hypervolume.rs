@@ -2,7 +2,7 @@
 
 use super::boxes::Boxes;
 use super::stairs::Stairs;
-use super::{Points, dominates, order};
+use super::{Points, order};
 use crate::error::{Error, Result};
 
 /// The exact volume that `points` dominate below `reference`, in any number of objectives.
@@ -134,19 +134,38 @@ pub(super) fn exclusive<'a>(
     others: impl Iterator<Item = &'a [f64]>,
     reference: &[f64],
 ) -> f64 {
-    let mut kept: Vec<Vec<f64>> = Vec::new();
+    let mut kept = Vec::new();
+    let mut cut = Vec::with_capacity(point.len());
     for other in others {
-        let cut: Vec<f64> = point.iter().zip(other).map(|(point, other)| point.max(*other)).collect();
+        cut.clear();
+        cut.extend(point.iter().zip(other).map(|(point, other)| if point > other { *point } else { *other }));
         if cut == point {
             return 0.0;
         }
-        if !kept.iter().any(|kept| *kept == cut || dominates(kept, &cut)) {
-            kept.retain(|kept| !dominates(&cut, kept));
-            kept.push(cut);
+        if !kept.chunks_exact(point.len()).any(|kept| covers(kept, &cut)) {
+            drop_covered(&mut kept, &cut);
+            kept.extend_from_slice(&cut);
         }
     }
     let own: f64 = point.iter().zip(reference).map(|(point, reference)| reference - point).product();
-    own - volume(&Points::checked(kept.concat(), point.len()), reference)
+    own - volume(&Points::checked(kept, point.len()), reference)
+}
+
+fn covers(a: &[f64], b: &[f64]) -> bool {
+    a.iter().zip(b).all(|(a, b)| a <= b)
+}
+
+/// Drops the points of `kept`, row after row, that `point` covers.
+fn drop_covered(kept: &mut Vec<f64>, point: &[f64]) {
+    let mut length = 0;
+    for start in (0..kept.len()).step_by(point.len()) {
+        let row = start..start + point.len();
+        if !covers(point, &kept[row.clone()]) {
+            kept.copy_within(row, length);
+            length += point.len();
+        }
+    }
+    kept.truncate(length);
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! Inverted generational distance: how far a reference front is from a set of points, on average.
 
 use super::Points;
-use super::nearest::distances;
+use super::nearest::Nearest;
 use crate::error::Result;
 
 /// The modified inverted generational distance IGD+ of `points` to the reference `front`: the mean over the front of
@@ -24,11 +24,7 @@ use crate::error::Result;
 /// # Ok::<(), paretomorph::Error>(())
 /// ```
 pub fn igd_plus(points: &Points, front: &Points) -> Result<f64> {
-    mean_of_roots(distances(points, front, 0.0, |sum, value, reference| {
-        let worse = value - reference;
-        let worse = if worse > 0.0 { worse } else { 0.0 };
-        sum + worse * worse
-    }))
+    mean_distance(points, front, |difference| if difference > 0.0 { difference } else { 0.0 })
 }
 
 /// The inverted generational distance IGD of `points` to the reference `front`: the mean over the front of the
@@ -39,14 +35,17 @@ pub fn igd_plus(points: &Points, front: &Points) -> Result<f64> {
 /// # Errors
 /// Those of [`igd_plus`].
 pub fn igd(points: &Points, front: &Points) -> Result<f64> {
-    mean_of_roots(distances(points, front, 0.0, |sum, value, reference| {
-        sum + (value - reference) * (value - reference)
-    }))
+    mean_distance(points, front, |difference| difference)
 }
 
-fn mean_of_roots(squares: Result<Vec<f64>>) -> Result<f64> {
-    let squares = squares?;
-    Ok(squares.iter().map(|square| square.sqrt()).sum::<f64>() / squares.len() as f64)
+/// The mean over `front` of the distance to the nearest point; `part` of each difference counts.
+fn mean_distance(points: &Points, front: &Points, part: impl Fn(f64) -> f64) -> Result<f64> {
+    let nearest = Nearest::new(points, front, 0.0, |sum, value, reference| {
+        let part = part(value - reference);
+        sum + part * part
+    })?;
+    let sum: f64 = front.rows().map(|row| nearest.distance(row, 0.0).sqrt()).sum();
+    Ok(sum / front.len() as f64)
 }
 
 #[cfg(test)]
@@ -59,7 +58,8 @@ mod tests {
         let distance = |point: &[f64], reference: &[f64]| {
             point.iter().zip(reference).map(|(p, r)| part(p - r).powi(2)).sum::<f64>().sqrt()
         };
-        let nearest = |reference| points.rows().map(|point| distance(point, reference)).fold(f64::MAX, f64::min);
+        let nearest =
+            |reference| points.rows().map(|point| distance(point, reference)).fold(f64::MAX, f64::min);
         front.rows().map(nearest).sum::<f64>() / front.len() as f64
     }
 

@@ -126,7 +126,9 @@ mod tests {
     #[test]
     fn ratios_agree_with_moocore() {
         for case in &reference().cases {
-            let more = |rows: &[Vec<f64>]| points(&rows.iter().map(|row| row.iter().map(|v| v + 1.0).collect()).collect::<Vec<_>>());
+            let more = |rows: &[Vec<f64>]| {
+                points(&rows.iter().map(|row| row.iter().map(|v| v + 1.0).collect()).collect::<Vec<_>>())
+            };
             let value = epsilon_multiplicative(&more(&case.points), &more(&case.front)).unwrap();
             assert_close(value, case.epsilon_multiplicative, 1.0);
         }

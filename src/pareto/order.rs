@@ -65,7 +65,8 @@ mod tests {
 
     #[test]
     fn keys_are_in_the_order_of_the_values() {
-        let values = [f64::MIN, -1.5, -f64::MIN_POSITIVE, -5e-324, 0.0, 5e-324, 1.0, 1.0 + f64::EPSILON, f64::MAX];
+        let values =
+            [f64::MIN, -1.5, -f64::MIN_POSITIVE, -5e-324, 0.0, 5e-324, 1.0, 1.0 + f64::EPSILON, f64::MAX];
         assert!(values.map(key).is_sorted_by(|a, b| a < b));
         assert_eq!(key(-0.0), key(0.0));
     }

@@ -1,9 +1,9 @@
 //! Non-dominated sorting.
 
+use super::Points;
 use super::dominators::{Dominance, NumberSet};
 use super::order::Distinct;
 use super::stairs::Stairs;
-use super::Points;
 
 /// The indices of the points that no other point dominates, ascending.
 ///

@@ -25,15 +25,19 @@ impl Stairs {
         self.before(after)
     }
 
-    /// The steps whose first value is larger than `x`.
-    pub(super) fn beyond(&self, x: f64) -> &[[f64; 2]] {
-        &self.steps[self.steps.partition_point(|step| step[0] <= x)..]
+    /// The [`Stairs::height`] at `x`, and the steps whose first value is larger.
+    pub(super) fn from(&self, x: f64) -> (f64, &[[f64; 2]]) {
+        let after = self.steps.partition_point(|step| step[0] <= x);
+        (self.before(after), &self.steps[after..])
     }
 
     /// Where `point` would be: the range of the steps that it covers, empty for none. None if a step covers it.
     pub(super) fn place(&self, point: [f64; 2]) -> Option<Range<usize>> {
-        let [x, y] = point;
-        let from = self.steps.partition_point(|step| step[0] < x);
+        self.place_at(self.steps.partition_point(|step| step[0] < point[0]), point)
+    }
+
+    /// The same; `from` is the first step whose first value is at least that of `point`.
+    fn place_at(&self, from: usize, [x, y]: [f64; 2]) -> Option<Range<usize>> {
         let covered = self.before(from) <= y || self.steps.get(from).is_some_and(|s| s[0] == x && s[1] <= y);
         let beaten = || self.steps[from..].iter().take_while(|step| step[1] >= y).count();
         (!covered).then(|| from..from + beaten())
@@ -48,6 +52,19 @@ impl Stairs {
     pub(super) fn add(&mut self, point: [f64; 2]) {
         if let Some(place) = self.place(point) {
             self.put(place, point);
+        }
+    }
+
+    /// Adds points whose first values ascend and are close together.
+    pub(super) fn add_all(&mut self, points: impl Iterator<Item = [f64; 2]>) {
+        let mut points = points.peekable();
+        let Some(first) = points.peek() else { return };
+        let mut from = self.steps.partition_point(|step| step[0] < first[0]);
+        for point in points {
+            from += self.steps[from..].iter().take_while(|step| step[0] < point[0]).count();
+            if let Some(place) = self.place_at(from, point) {
+                self.put(place, point);
+            }
         }
     }
 
@@ -75,7 +92,9 @@ pub(super) fn replace<T>(values: &mut Vec<T>, place: Range<usize>, value: T) {
         values.insert(place.start, value);
     } else {
         values[place.start] = value;
-        values.drain(place.start + 1..place.end);
+        if place.len() > 1 {
+            values.drain(place.start + 1..place.end);
+        }
     }
 }
 
@@ -93,6 +112,7 @@ mod tests {
         assert!(stairs.covers([2.0, 2.0]) && stairs.covers([9.0, 9.0]) && !stairs.covers([1.5, 3.9]));
         assert_eq!((stairs.height(0.5), stairs.height(3.0)), (f64::INFINITY, 2.0));
         assert_eq!(stairs.place([1.0, 1.0]), Some(0..3));
+        assert_eq!(stairs.from(2.0), (2.0, &[[4.0, 1.0]][..]));
         stairs.add([1.0, 1.0]);
         assert_eq!(stairs.steps(), [[1.0, 1.0]]);
     }
