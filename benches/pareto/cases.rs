@@ -156,7 +156,7 @@ impl Case {
 }
 
 impl Prepared {
-    pub fn run(&self) -> paretomorph::Result<Value> {
+    pub fn run(&self) -> Result<Value> {
         let Self { operation, points, reference, front, runs } = self;
         Ok(match operation {
             Operation::Sort => Value::Ranks(pareto::rank(points)),

@@ -2,9 +2,9 @@
 
 use std::ops::Range;
 
-use super::hypervolume::{exclusive, finite, inside};
+use super::hypervolume::{exclusive, inside};
 use super::stairs::{Stairs, replace};
-use super::{Points, order};
+use super::{Points, finite, order};
 use crate::error::{Error, Result};
 
 /// For each point, the volume that it dominates below `reference` and no other point does: by how much the
@@ -32,7 +32,7 @@ pub fn contributions(points: &Points, reference: &[f64]) -> Result<Vec<f64>> {
     let indices = inside(points, reference);
     let mut volumes = vec![0.0; points.len()];
     for (index, volume) in indices.iter().zip(shares(&points.select(&indices), reference)) {
-        volumes[*index] = finite(volume)?;
+        volumes[*index] = finite("hypervolume", volume)?;
     }
     Ok(volumes)
 }
@@ -68,7 +68,7 @@ pub fn contribution(points: &Points, subset: &[usize], reference: &[f64]) -> Res
         total += exclusive(&points[index], others.iter().map(|&other| &points[other]), reference);
         others.push(index);
     }
-    finite(total)
+    finite("hypervolume", total)
 }
 
 /// The exclusive volumes of `points`, which are all inside of `reference`.

@@ -1,19 +1,19 @@
 //! Epsilon indicators: by how much a set must be improved to be as good as another everywhere.
 
-use super::Points;
 use super::nearest::Nearest;
+use super::{Points, finite};
 use crate::error::{Error, Result};
 
 /// The additive epsilon indicator of `points` to the reference `front`: the smallest number that, taken from every
 /// value of `points`, makes them dominate or equal every point of the front,
 /// `max_front min_points max_j (point_j - reference_j)` (Zitzler, Thiele, Laumanns, Fonseca and Grunert da Fonseca
-/// 2003, section IV-B).
+/// 2003, *Performance assessment of multiobjective optimizers*).
 ///
 /// In the objectives' units, which should be comparable; negative if the points are better everywhere. O(n m d) for n
 /// points, m of the front and d objectives.
 ///
 /// # Errors
-/// No points on one side, or different numbers of objectives.
+/// No points on one side, different numbers of objectives, a difference that is too large for `f64`.
 ///
 /// ```
 /// use paretomorph::pareto::{Points, epsilon_additive};
@@ -29,7 +29,7 @@ pub fn epsilon_additive(points: &Points, front: &Points) -> Result<f64> {
 
 /// The multiplicative epsilon indicator of `points` to the reference `front`: the smallest factor by which dividing
 /// every value of `points` makes them dominate or equal every point of the front,
-/// `max_front min_points max_j (point_j / reference_j)` (Zitzler et al. 2003, section IV-B).
+/// `max_front min_points max_j (point_j / reference_j)` (Zitzler et al. 2003, as above).
 ///
 /// Without a unit; below 1 if the points are better everywhere. O(n m d) as [`epsilon_additive`].
 ///
@@ -65,7 +65,7 @@ fn largest_distance(points: &Points, front: &Points, lack: impl Fn(f64, f64) -> 
     })?;
     // A point of the front that is reached with less than another one needs no exact answer.
     let larger = |largest: f64, row| largest.max(nearest.distance(row, largest));
-    Ok(front.rows().fold(f64::NEG_INFINITY, larger))
+    finite("indicator", front.rows().fold(f64::NEG_INFINITY, larger))
 }
 
 #[cfg(test)]
@@ -95,6 +95,8 @@ mod tests {
         assert!(message(&zero, &one).contains("point 1 has 0 as objective 1: expected a positive number"));
         assert!(message(&one, &zero).contains("reference point 1 has 0 as objective 1"));
         assert!(message(&one, &none).contains("the reference front has no points"));
+        let tiny = Points::new(&[[5e-324, 1.0]]).unwrap();
+        assert!(message(&one, &tiny).contains("the indicator exceeds f64"));
     }
 
     proptest! {

@@ -2,8 +2,8 @@
 
 use super::boxes::Boxes;
 use super::stairs::Stairs;
-use super::{Points, order};
-use crate::error::{Error, Result};
+use super::{Points, finite, order};
+use crate::error::Result;
 
 /// The exact volume that `points` dominate below `reference`, in any number of objectives.
 ///
@@ -35,17 +35,13 @@ use crate::error::{Error, Result};
 /// ```
 pub fn hypervolume(points: &Points, reference: &[f64]) -> Result<f64> {
     points.check_alike("the reference point", reference)?;
-    finite(volume(&points.select(&inside(points, reference)), reference))
+    finite("hypervolume", volume(&points.select(&inside(points, reference)), reference))
 }
 
 /// The indices of the points that are strictly better than `reference` in every objective.
 pub(super) fn inside(points: &Points, reference: &[f64]) -> Vec<usize> {
     let better = |row: &[f64]| row.iter().zip(reference).all(|(value, reference)| value < reference);
     points.rows().enumerate().filter(|(_, row)| better(row)).map(|(index, _)| index).collect()
-}
-
-pub(super) fn finite(volume: f64) -> Result<f64> {
-    if volume.is_finite() { Ok(volume) } else { Err(Error::Usage("the hypervolume exceeds f64".into())) }
 }
 
 /// The volume of `points`, which are all inside of `reference`.
@@ -134,38 +130,62 @@ pub(super) fn exclusive<'a>(
     others: impl Iterator<Item = &'a [f64]>,
     reference: &[f64],
 ) -> f64 {
-    let mut kept = Vec::new();
-    let mut cut = Vec::with_capacity(point.len());
-    for other in others {
-        cut.clear();
-        cut.extend(point.iter().zip(other).map(|(point, other)| if point > other { *point } else { *other }));
-        if cut == point {
-            return 0.0;
+    let Some(front) = front_within(&blocks(point), others) else { return 0.0 };
+    let own: f64 = point.iter().zip(reference).map(|(point, reference)| reference - point).product();
+    let rows = front.chunks_exact(point.len().div_ceil(BLOCK));
+    let values = rows.flat_map(|row| &row.as_flattened()[..point.len()]).copied().collect();
+    own - volume(&Points::checked(values, point.len()), reference)
+}
+
+/// Values that are compared together, which is quicker than to stop at the first that decides.
+const BLOCK: usize = 4;
+
+/// A point in blocks, filled up with zeros.
+fn blocks(point: &[f64]) -> Vec<[f64; BLOCK]> {
+    let mut blocks = vec![[0.0; BLOCK]; point.len().div_ceil(BLOCK)];
+    blocks.as_flattened_mut()[..point.len()].copy_from_slice(point);
+    blocks
+}
+
+/// The front of `points` cut to the box above `corner`, point after point; None if it is `corner` itself.
+fn front_within<'a>(
+    corner: &[[f64; BLOCK]],
+    points: impl Iterator<Item = &'a [f64]>,
+) -> Option<Vec<[f64; BLOCK]>> {
+    let mut front: Vec<[f64; BLOCK]> = Vec::new();
+    let mut cut = corner.to_vec();
+    for point in points {
+        cut.copy_from_slice(corner);
+        for (cut, &value) in cut.as_flattened_mut().iter_mut().zip(point) {
+            *cut = if value > *cut { value } else { *cut };
         }
-        if !kept.chunks_exact(point.len()).any(|kept| covers(kept, &cut)) {
-            drop_covered(&mut kept, &cut);
-            kept.extend_from_slice(&cut);
+        if cut == corner {
+            return None;
+        }
+        if !front.chunks_exact(cut.len()).any(|row| covers(row, &cut)) {
+            drop_covered(&mut front, &cut);
+            front.extend_from_slice(&cut);
         }
     }
-    let own: f64 = point.iter().zip(reference).map(|(point, reference)| reference - point).product();
-    own - volume(&Points::checked(kept, point.len()), reference)
+    Some(front)
 }
 
-fn covers(a: &[f64], b: &[f64]) -> bool {
-    a.iter().zip(b).all(|(a, b)| a <= b)
+/// Whether `a` is at least as good as `b` in every objective.
+fn covers(a: &[[f64; BLOCK]], b: &[[f64; BLOCK]]) -> bool {
+    a.iter().zip(b).all(|(a, b)| a.iter().zip(b).fold(true, |all, (a, b)| all & (a <= b)))
 }
 
-/// Drops the points of `kept`, row after row, that `point` covers.
-fn drop_covered(kept: &mut Vec<f64>, point: &[f64]) {
+/// Drops what `point` covers.
+fn drop_covered(front: &mut Vec<[f64; BLOCK]>, point: &[[f64; BLOCK]]) {
     let mut length = 0;
-    for start in (0..kept.len()).step_by(point.len()) {
+    for start in (0..front.len()).step_by(point.len()) {
         let row = start..start + point.len();
-        if !covers(point, &kept[row.clone()]) {
-            kept.copy_within(row, length);
+        if !covers(point, &front[row.clone()]) {
+            front.copy_within(row, length);
             length += point.len();
         }
     }
-    kept.truncate(length);
+    front.truncate(length);
 }
 
 #[cfg(test)]

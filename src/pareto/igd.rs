@@ -1,19 +1,19 @@
 //! Inverted generational distance: how far a reference front is from a set of points, on average.
 
-use super::Points;
 use super::nearest::Nearest;
+use super::{Points, finite};
 use crate::error::Result;
 
 /// The modified inverted generational distance IGD+ of `points` to the reference `front`: the mean over the front of
 /// the distance to the nearest point, where only what is worse counts,
-/// `sqrt(sum_j max(point_j - reference_j, 0)²)` (Ishibuchi, Masuda, Tanaka and Nojima 2015, equations 17 and 18).
+/// `sqrt(sum_j max(point_j - reference_j, 0)²)` (Ishibuchi, Masuda, Tanaka and Nojima 2015).
 ///
 /// In the objectives' units; 0 if every point of the front is reached or dominated. Smaller is better, and unlike
 /// [`igd`] it is weakly Pareto compliant: a set that dominates another is never worse. Scale the objectives to a
 /// common range before. O(n m d) for n points, m of the front and d objectives.
 ///
 /// # Errors
-/// No points on one side, or different numbers of objectives.
+/// No points on one side, different numbers of objectives, a distance whose square is too large for `f64`.
 ///
 /// ```
 /// use paretomorph::pareto::{Points, igd_plus};
@@ -34,6 +34,15 @@ pub fn igd_plus(points: &Points, front: &Points) -> Result<f64> {
 ///
 /// # Errors
 /// Those of [`igd_plus`].
+///
+/// ```
+/// use paretomorph::pareto::{Points, igd};
+///
+/// let front = Points::new(&[[0.0, 2.0], [2.0, 0.0]])?;
+/// let points = Points::new(&[[0.0, 1.0], [3.0, 0.0]])?;
+/// assert_eq!(igd(&points, &front)?, 1.0); // both are 1 away
+/// # Ok::<(), paretomorph::Error>(())
+/// ```
 pub fn igd(points: &Points, front: &Points) -> Result<f64> {
     mean_distance(points, front, |difference| difference)
 }
@@ -45,7 +54,7 @@ fn mean_distance(points: &Points, front: &Points, part: impl Fn(f64) -> f64) -> 
         sum + part * part
     })?;
     let sum: f64 = front.rows().map(|row| nearest.distance(row, 0.0).sqrt()).sum();
-    Ok(sum / front.len() as f64)
+    finite("distance", sum / front.len() as f64)
 }
 
 #[cfg(test)]
@@ -70,6 +79,8 @@ mod tests {
         let message = |points, front| igd_plus(points, front).unwrap_err().to_string();
         assert!(message(&none, &one).contains("the set has no points"));
         assert!(message(&one, &none).contains("the reference front has no points"));
+        let far = Points::new(&[[-1e200, 0.0]]).unwrap();
+        assert!(message(&one, &far).contains("the distance exceeds f64"));
         assert!(message(&one, &other).contains("the reference front have 1 objectives: expected 2"));
     }
 

@@ -26,12 +26,19 @@ pub use igd::{igd, igd_plus};
 pub use points::Points;
 pub use sort::{non_dominated, rank};
 
+use crate::error::{Error, Result};
+
 /// Whether `a` is at least as good as `b` in every objective and better in one.
 ///
 /// Both have the same number of objectives. A comparison with NaN is false, so a NaN never dominates.
 pub fn dominates(a: &[f64], b: &[f64]) -> bool {
     debug_assert_eq!(a.len(), b.len(), "points of different lengths");
     a.iter().zip(b).all(|(a, b)| a <= b) && a.iter().zip(b).any(|(a, b)| a < b)
+}
+
+/// Refuses a `value`, called `name`, that values near the ends of `f64` have made infinite.
+fn finite(name: &str, value: f64) -> Result<f64> {
+    if value.is_finite() { Ok(value) } else { Err(Error::Usage(format!("the {name} exceeds f64"))) }
 }
 
 #[cfg(test)]

@@ -110,10 +110,10 @@ impl Points {
         check(point, objectives).map_err(|problem| Error::Usage(format!("{name} {problem}")))
     }
 
-    /// Checks that `others`, called `name` in errors, have as many objectives, if there are any on both sides.
+    /// Checks that `others`, called `name` in errors, have as many objectives.
     pub(super) fn check_comparable(&self, name: &str, others: &Self) -> Result<()> {
         let (found, expected) = (others.objectives, self.objectives);
-        if found == expected || others.is_empty() || self.is_empty() {
+        if found == expected {
             return Ok(());
         }
         Err(Error::Usage(format!("{name} have {found} objectives: expected {expected}")))
