@@ -6,7 +6,7 @@ use candle_core::{DType, Device};
 use criterion::{Criterion, criterion_group, criterion_main};
 use morphisms::{Architecture, Network, Shape, catalog};
 use paretomorph::strategy::kde::Kde;
-use paretomorph::{pareto, rng, space};
+use paretomorph::{rng, space};
 use rand::RngExt;
 
 /// A network that a search would have after a dozen edits.
@@ -45,20 +45,14 @@ fn children(c: &mut Criterion) {
     }
 }
 
-fn populations(c: &mut Criterion) {
+fn densities(c: &mut Criterion) {
     let mut rng = rng::stream(3, "bench", &[]);
     let points: Vec<Vec<f64>> = (0..1000).map(|_| (0..3).map(|_| rng.random()).collect()).collect();
-    c.bench_function("non-dominated of 1000x3", |b| {
-        b.iter(|| pareto::non_dominated(&points).expect("finite points"))
-    });
-    c.bench_function("hypervolume of 1000x3", |b| {
-        b.iter(|| pareto::hypervolume(&points, &[1.0; 3]).expect("finite points"))
-    });
     let kde = Kde::fit(&points[..30]).expect("points");
     c.bench_function("densities of 60 proposals", |b| {
         b.iter(|| kde.inverse_density_probabilities(&points[..60]))
     });
 }
 
-criterion_group!(benches, on_paper, children, populations);
+criterion_group!(benches, on_paper, children, densities);
 criterion_main!(benches);

@@ -6,6 +6,7 @@ use std::fmt;
 use morphisms::{Architecture, Fingerprint, Morphism, Promise, Rewrite, Site, catalog};
 use serde::{Deserialize, Serialize};
 
+use crate::pareto::{Points, non_dominated};
 use crate::{Error, Result};
 
 /// The name of the edit that changes nothing: its child trains on from where its parent stopped.
@@ -127,9 +128,9 @@ pub fn front<'a>(individuals: &'a [Individual], objectives: &[String]) -> Result
         .iter()
         .filter_map(|individual| individual.values(objectives).map(|values| (individual, values)))
         .collect();
-    let points: Vec<Vec<f64>> = valued.iter().map(|(_, values)| values.clone()).collect();
+    let rows: Vec<&Vec<f64>> = valued.iter().map(|(_, values)| values).collect();
     let mut front: Vec<(&Individual, &Vec<f64>)> = Vec::new();
-    for index in crate::pareto::non_dominated(&points)? {
+    for index in non_dominated(&Points::new(&rows)?) {
         let (individual, values) = &valued[index];
         if !front.iter().any(|(_, known)| *known == values) {
             front.push((individual, values));

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import json
 import math
-import os
-import platform
-import subprocess
-from datetime import datetime, timezone
 from pathlib import Path
-from statistics import geometric_mean, median, quantiles
+from statistics import geometric_mean, median
+
+from sides import quartile, table
 
 NAMES = {
     "ours": "ours",
@@ -38,11 +36,6 @@ def result(case: dict, turns: dict[str, list[float]]) -> dict:
         found |= {"best_other": best, "ratio": medians["ours"] / medians[best]}
         found["ratio_quartiles"] = [quartile(ratios, 0), quartile(ratios, 2)]
     return found
-
-
-def quartile(values: list[float], place: int) -> float:
-    """The first (0) or the third (2) quartile."""
-    return quantiles(values, n=4, method="inclusive")[place] if len(values) > 1 else values[0]
 
 
 def limits(results: list[dict]) -> dict[str, float]:
@@ -142,11 +135,6 @@ def memory(results: list[dict]) -> str:
     return table(rows) + "\n"
 
 
-def table(rows: list[list[str]]) -> str:
-    head, *body = ["| " + " | ".join(row) + " |" for row in rows]
-    return "\n".join([head, "|" + "---|" * len(rows[0]), *body])
-
-
 def markdown(facts: dict, results: list[dict]) -> str:
     limit = limits(results)
     lines = ["# Race against PyTorch", "", "Written by `benches/pytorch/run.py`; `benches/README.md` explains the columns.", ""]
@@ -178,20 +166,3 @@ def write(folder: Path, facts: dict, results: list[dict]) -> None:
     }
     document = {"facts": facts, "limits": limits(results), "means": averages, "cases": results}
     (folder / "race.json").write_text(json.dumps(document, indent=1) + "\n")
-
-
-def machine() -> dict:
-    """Where and when this runs."""
-    found = {"date": datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC"), "processor": platform.processor()}
-    try:
-        info = Path("/proc/cpuinfo").read_text().splitlines()
-        found["processor"] = next(line.split(":")[1].strip() for line in info if line.startswith("model name"))
-    except (OSError, StopIteration):
-        pass
-    return found | {"cores": os.cpu_count(), "system": platform.platform(), "Python": platform.python_version()}
-
-
-def commit(root: Path) -> str:
-    """The commit of the sources, with "-dirty" where files differ from it."""
-    command = ["git", "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
-    return subprocess.run(command, cwd=root, capture_output=True, text=True).stdout.strip() or "unknown"

@@ -11,33 +11,25 @@ What is compared and what the columns mean: benches/README.md. Needs Python 3.10
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import random
 import struct
-import subprocess
 import sys
-import time
-import venv
 from pathlib import Path
-from statistics import median
-
-import report
 
 HERE = Path(__file__).resolve().parent
-ROOT = HERE.parent.parent
+sys.path.insert(0, str(HERE.parent))  # what the races share
+
+import report
+from sides import ROOT, Side, build, commit, interleaved, machine, python_with
+
 SECTIONS = ["kernels", "steps", "population", "inference"]
 PACKAGES = ["torch", "numpy", "onnx", "onnxruntime"]
 DEBIAN = Path("/usr/share/datasets/fashion-mnist")
 
 OURS, NCHW, CHANNELS_LAST, ONNX = "ours", "nchw", "channels_last", "onnxruntime"
-#: A turn repeats a case until it takes about so long, so that caches and clock rate settle.
-TURN_SECONDS = 0.05
-MOST_REPEATS = 50
 #: Steps after which the memory of a training step no longer grows.
 MEMORY_REPEATS = 5
-#: Between turns: idle threads of the side that has just run spin for a few milliseconds.
-PAUSE_SECONDS = 0.01
 #: Of the last minute, building included.
 QUIET_LOAD = 1.5
 
@@ -60,37 +52,6 @@ MACHINE = [
         "work": {"kind": "copy"},
     },
 ]
-
-
-class Side:
-    """A child process that answers a line of JSON with a line of JSON."""
-
-    def __init__(self, name: str, command: list[str], environment: dict[str, str]) -> None:
-        self.name = name
-        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True, "bufsize": 1}
-        self.process = subprocess.Popen(command, cwd=ROOT, env=os.environ | environment, **pipes)
-
-    def ask(self, request: dict) -> dict:
-        self.process.stdin.write(json.dumps(request) + "\n")
-        line = self.process.stdout.readline()
-        if not line:
-            raise SystemExit(f"{self.name} ended with status {self.process.wait()}")
-        answer = json.loads(line)
-        if "error" in answer:
-            raise SystemExit(f"{self.name}: {answer['error']}")
-        return answer
-
-    def memory(self, key: str) -> int | None:
-        """Bytes: VmRSS now, VmHWM at most. None on systems that do not tell."""
-        try:
-            lines = Path(f"/proc/{self.process.pid}/status").read_text().splitlines()
-        except OSError:
-            return None
-        return next((int(line.split()[1]) * 1024 for line in lines if line.startswith(key + ":")), None)
-
-    def close(self) -> None:
-        self.process.stdin.close()
-        self.process.wait()
 
 
 def request(case: dict, side: str, repeats: int) -> dict:
@@ -124,11 +85,10 @@ class Race:
             case _:
                 return [OURS, NCHW, CHANNELS_LAST]
 
-    def seconds(self, case: dict, side: str, repeats: int) -> float:
-        """The median of one turn."""
-        time.sleep(PAUSE_SECONDS)
+    def seconds(self, case: dict, side: str, repeats: int) -> list[float]:
+        """One turn."""
         process = self.ours if side == OURS else self.theirs
-        return median(process.ask(request(case, side, repeats))["seconds"])
+        return process.ask(request(case, side, repeats))["seconds"]
 
     def peak_memory(self, case: dict) -> dict[str, int]:
         """By how many bytes a fresh process of each side grows at most, where the system tells."""
@@ -146,50 +106,11 @@ class Race:
 
     def run(self, case: dict) -> dict[str, list[float]]:
         """The seconds of every round by side; each round begins with another side."""
-        sides = self.sides(case)
-        # The warm-up, which also says how often a turn repeats the case.
-        first = {side: self.seconds(case, side, 1) for side in sides}
-        repeats = {side: min(MOST_REPEATS, 1 + int(TURN_SECONDS / first[side])) for side in sides}
-        turns: dict[str, list[float]] = {side: [] for side in sides}
-        for place in range(self.rounds):
-            for offset in range(len(sides)):
-                side = sides[(place + offset) % len(sides)]
-                turns[side].append(self.seconds(case, side, repeats[side]))
-        return turns
+        return interleaved(self.sides(case), self.rounds, lambda side, repeats: self.seconds(case, side, repeats))
 
     def close(self) -> None:
         self.ours.close()
         self.theirs.close()
-
-
-def python_with_pytorch(given: str | None) -> Path:
-    """The interpreter of the given virtual environment, or of our own, made and filled the first time."""
-    folder = Path(given) if given else ROOT / "target" / "pytorch-venv"
-    python = folder / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
-    if given:
-        if not python.exists():
-            raise SystemExit(f"--venv: expected a virtual environment, found no {python}")
-        return python
-    finished = folder / "installed"
-    if not finished.exists():
-        print(f"Installing {', '.join(PACKAGES)} into {folder}", file=sys.stderr)
-        venv.create(folder, with_pip=True, clear=True)
-        subprocess.run([python, "-m", "pip", "install", "--quiet", *PACKAGES], check=True)
-        finished.touch()
-    return python
-
-
-def build() -> Path:
-    """Builds our side; the program's path."""
-    print("Building our side", file=sys.stderr)
-    command = ["cargo", "build", "--release", "--workspace", "--bench", "race"]
-    command.append("--message-format=json-render-diagnostics")
-    built = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True)
-    for line in built.stdout.splitlines():
-        message = json.loads(line)
-        if message.get("target", {}).get("name") == "race" and message.get("executable"):
-            return Path(message["executable"])
-    raise SystemExit("cargo built no program called race")
 
 
 def images(given: str | None, count: int) -> tuple[Path, str]:
@@ -231,14 +152,15 @@ def arguments() -> argparse.Namespace:
 
 def main() -> None:
     options = arguments()
-    python, program = python_with_pytorch(options.venv), build()
+    python = python_with(PACKAGES, ROOT / "target" / "pytorch-venv", options.venv)
+    program = build("race")
     data, source = images(options.data, options.images)
     load = os.getloadavg()[0]
     if load > QUIET_LOAD:
         print(f"This machine is not quiet (load {load:.1f}): ratios will favour our side", file=sys.stderr)
     race = Race(options, program, python, data)
-    facts = report.machine() | race.versions | {
-        "commit": report.commit(ROOT),
+    facts = machine() | race.versions | {
+        "commit": commit(ROOT),
         "threads": options.threads,
         "rounds": options.rounds,
         "images of the population": source,

@@ -5,9 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::config::Config;
 use crate::data::Dataset;
 use crate::individual::{Individual, front};
+use crate::pareto::{self, Points};
 use crate::store::{Database, Store};
 use crate::strategy::keeps_bounds;
-use crate::{Error, Result, pareto};
+use crate::{Error, Result};
 
 /// The test error of every network that was tested, by the content hash of its weights: the first use of the test set
 /// is the honest one, later ones may have been looked at in between.
@@ -43,7 +44,7 @@ pub fn hypervolume(members: &[&Individual], config: &Config, reference: &[f64]) 
         .filter_map(|member| member.values(&config.objectives))
         .map(|values| scale(&values))
         .collect();
-    pareto::hypervolume(&points, &scale(reference))
+    pareto::hypervolume(&Points::new(&points)?, &scale(reference))
 }
 
 /// The network of an individual.

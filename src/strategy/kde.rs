@@ -10,7 +10,7 @@ use rand::distr::Open01;
 use rand::{Rng, RngExt};
 
 use crate::error::{Error, Result};
-use crate::pareto;
+use crate::pareto::Points;
 
 /// A Gaussian kernel density over points in R^d, with one bandwidth a dimension.
 ///
@@ -36,10 +36,10 @@ impl Kde {
     /// # Errors
     /// No points, NaN or infinite coordinates, points of different lengths.
     pub fn fit(points: &[Vec<f64>]) -> Result<Self> {
-        pareto::check(points)?;
-        let Some(dimensions) = points.first().map(Vec::len) else {
+        let dimensions = Points::new(points)?.objectives();
+        if points.is_empty() {
             return Err(Error::Usage("a density needs at least one point".into()));
-        };
+        }
         let shrink = (points.len() as f64).powf(-1.0 / (dimensions as f64 + 4.0));
         let scott = |j| shrink * standard_deviation(points, j);
         let bandwidth: Vec<f64> = (0..dimensions).map(|j| scott(j).max(Self::FLOOR)).collect();
