@@ -388,7 +388,14 @@ fn all_five_objectives_can_be_minimised_at_once() {
 #[test]
 fn random_search_keeps_the_same_accounts() {
     let folder = TempDir::new().unwrap();
-    for (strategy, inherits) in [("random", false), ("random_inherit", true), ("lemonade", true)] {
+    for (strategy, inherits) in [
+        ("random", false),
+        ("random_inherit", true),
+        ("lemonade", true),
+        ("aging", false),
+        ("nsga2", false),
+        ("nash", true),
+    ] {
         let run = folder.path().join(strategy);
         let setting = format!("strategy={strategy}");
         search(&run, &[TINY, &["--budget", "9evals", "--set", &setting]].concat());

@@ -27,7 +27,8 @@ settings! {
         pub workers: usize = 0,
         /// "cpu" or "cuda:N".
         pub device: String = "cpu".into(),
-        /// "lemonade", "random" (inherits nothing) or "random_inherit".
+        /// "lemonade"; "random" (inherits nothing), "random_inherit"; "aging" (aging evolution, Real et al. 2019) and "nsga2" (Deb et
+        /// al. 2002), which inherit nothing; "nash" (hill climbing by morphisms, Elsken et al. 2017).
         pub strategy: String = "lemonade".into(),
         /// When the search ends: 90s, 10m or 1.5h of wall-clock time, 200evals (the initial population
         /// included) or 30gens.
@@ -45,6 +46,8 @@ settings! {
         pub data: DataConfig = DataConfig::default(),
         /// LEMONADE's own settings.
         pub lemonade: LemonadeConfig = LemonadeConfig::default(),
+        /// Settings of the evolutionary strategies.
+        pub evolution: EvolutionConfig = EvolutionConfig::default(),
         /// How a network is trained.
         pub recipe: Recipe = Recipe::default(),
         /// How the members of the front are trained by `finish`.
@@ -96,6 +99,16 @@ settings! {
         pub continue_share: f64 = 0.1,
         /// The morphisms used; empty: the whole catalogue.
         pub morphisms: Vec<String> = vec![],
+    }
+}
+
+settings! {
+    /// Settings of the evolutionary strategies "aging" and "nsga2".
+    pub struct EvolutionConfig {
+        /// Networks of the population.
+        pub population: usize = 20,
+        /// "aging": networks of a tournament, whose best becomes a parent.
+        pub tournament: usize = 5,
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::fmt::Display;
 
-use super::{Config, DataConfig, FinishConfig, LatencyConfig, LemonadeConfig, Recipe};
+use super::{Config, DataConfig, EvolutionConfig, FinishConfig, LatencyConfig, LemonadeConfig, Recipe};
 use crate::error::{Error, Result};
 
 /// The names that a configuration may use. [`Default`] is what this crate brings along.
@@ -28,7 +28,7 @@ impl Default for Names<'static> {
             objectives: &["error", "params", "macs", "activation_memory", "latency"],
             counted: &["params", "macs", "activation_memory"],
             trained: &["error"],
-            strategies: &["lemonade", "random", "random_inherit"],
+            strategies: &["lemonade", "random", "random_inherit", "aging", "nsga2", "nash"],
             data: &["digits", "fashion-mnist", "mnist", "cifar10", "images"],
             morphisms: &[
                 "deepen",
@@ -64,6 +64,7 @@ impl Config {
         self.validate_objectives(names)?;
         self.data.validate(names.data)?;
         self.lemonade.validate(names.morphisms)?;
+        self.evolution.validate()?;
         self.recipe.validate()?;
         self.finish.validate()?;
         self.latency.validate()
@@ -105,6 +106,13 @@ impl DataConfig {
         require(positive, "data.std", "numbers above 0", format!("{:?}", self.std))?;
         let paired = format!("{} numbers, as data.mean has", self.mean.len());
         require(self.mean.len() == self.std.len(), "data.std", paired, format!("{:?}", self.std))
+    }
+}
+
+impl EvolutionConfig {
+    fn validate(&self) -> Result<()> {
+        positive_count("evolution.population", self.population)?;
+        positive_count("evolution.tournament", self.tournament)
     }
 }
 

@@ -8,6 +8,7 @@
 mod attainment;
 mod boxes;
 mod contribution;
+mod crowding;
 mod dominators;
 mod epsilon;
 mod hypervolume;
@@ -20,6 +21,7 @@ mod stairs;
 
 pub use attainment::attainment_surfaces;
 pub use contribution::{contribution, contributions};
+pub use crowding::crowding_distances;
 pub use epsilon::{epsilon_additive, epsilon_multiplicative};
 pub use hypervolume::hypervolume;
 pub use igd::{igd, igd_plus};

@@ -2,8 +2,12 @@
 //!
 //! A strategy sees architectures, objective values and lineage; never data, tensors or training.
 
+mod aging;
+mod evolution;
 pub mod kde;
 mod lemonade;
+mod nash;
+mod nsga2;
 mod random;
 
 use std::collections::BTreeMap;
@@ -17,7 +21,7 @@ use crate::individual::{Edit, Individual};
 use crate::{Error, Result, objective};
 
 /// The names of the strategies.
-pub const NAMES: &[&str] = &["lemonade", "random", "random_inherit"];
+pub const NAMES: &[&str] = &["lemonade", "random", "random_inherit", "aging", "nsga2", "nash"];
 
 /// A network that might be trained.
 #[derive(Debug, Clone)]
@@ -160,6 +164,9 @@ pub fn new(setting: Arc<Setting>) -> Result<Box<dyn Strategy>> {
         "lemonade" => Ok(Box::new(lemonade::Lemonade::new(setting))),
         "random" => Ok(Box::new(random::Random::new(setting, false))),
         "random_inherit" => Ok(Box::new(random::Random::new(setting, true))),
+        "aging" => Ok(Box::new(aging::AgingEvolution::new(setting))),
+        "nsga2" => Ok(Box::new(nsga2::Nsga2::new(setting))),
+        "nash" => Ok(Box::new(nash::Nash::new(setting))),
         other => Err(Error::Usage(format!("no strategy `{other}`; there are {}", NAMES.join(", ")))),
     }
 }

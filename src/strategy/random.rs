@@ -6,12 +6,10 @@ use rand::RngExt;
 use rand::seq::IndexedRandom;
 use rand_chacha::ChaCha8Rng;
 
+use super::evolution::MOST_EDITS;
 use super::{Candidate, Population, Proposal, Setting, Strategy, edit_at_random};
 use crate::Result;
 use crate::individual::Individual;
-
-/// Edits of a network that is trained from scratch, at most: about as many as a long search strings together.
-const MOST_EDITS: usize = 16;
 
 /// Without inheritance: an initial network, changed by 1 to 16 random morphisms, is trained from scratch. With
 /// inheritance: a uniformly drawn member of the front is changed by 1 to `max_morphisms` morphisms and trained on.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use morphisms::Shape;
+use morphisms::{Fingerprint, Shape};
 
 use super::*;
 use crate::{rng, space};
@@ -89,7 +89,10 @@ fn edits_lead_from_the_parent_to_the_proposal() {
 
 #[test]
 fn a_strategy_told_generation_by_generation_is_in_the_state_of_one_told_at_once() {
-    let setting = setting("lemonade");
+    NAMES.iter().for_each(|name| told_in_parts(setting(name)));
+}
+
+fn told_in_parts(setting: Arc<Setting>) {
     let all: Vec<Individual> =
         setting.initial.iter().enumerate().map(|(id, a)| individual(id as u64, a, None, &[])).collect();
     let propose = |parts: &[&[Individual]]| {
@@ -119,4 +122,61 @@ fn lonely_members_become_parents_more_often() {
     let parents: Vec<u64> = (0..200).filter_map(|_| strategy.propose(&mut rng).unwrap()?.parent).collect();
     let lonely = parents.iter().filter(|&&parent| parent == 3).count();
     assert!(lonely > parents.len() / 3, "{lonely} of {}", parents.len());
+}
+
+/// The second initial network, with these values; ids count from 0.
+fn members(setting: &Setting, values: &[(f64, f64)]) -> Vec<Individual> {
+    let member = |(id, &(error, params)): (usize, &(f64, f64))| Individual {
+        objectives: BTreeMap::from([("error".into(), error), ("params".into(), params)]),
+        ..individual(id as u64, &setting.initial[id % setting.initial.len()], None, &[])
+    };
+    values.iter().enumerate().map(member).collect()
+}
+
+#[test]
+fn crowded_comparison_orders_by_front_and_then_by_room() {
+    let setting = setting("nsga2");
+    let members =
+        members(&setting, &[(5.0, 5.0), (0.5, 3.0), (1.0, 1.0), (0.1, 4.0), (0.45, 3.1), (4.0, 0.5)]);
+    let order = evolution::ranked(&members.iter().collect::<Vec<_>>(), &setting).unwrap();
+    assert_eq!(order[5], 0, "the only dominated one is last");
+    assert_eq!(order[..2], [3, 5], "ends come first, of equals the earlier");
+    assert_eq!(order[2..5], [2, 1, 4], "then those with room around them");
+}
+
+#[test]
+fn the_oldest_die_in_aging_evolution_and_the_worst_in_nsga2() {
+    let config = |strategy: &str| {
+        let mut config = Config { strategy: strategy.into(), ..Config::default() };
+        (config.evolution.population, config.evolution.tournament) = (3, 3);
+        config.lemonade.max_morphisms = 1;
+        Arc::new(Setting::new(&config, space::initial(Shape::map(1, 28, 28), 10).unwrap()).unwrap())
+    };
+    // The first is the best of all, and as different from the others as architectures are here.
+    let values = [(0.1, 1.0), (0.9, 9.0), (0.9, 9.0), (0.9, 9.0)];
+    for (name, best_lives) in [("aging", false), ("nsga2", true)] {
+        let setting = config(name);
+        let mut strategy = new(setting.clone()).unwrap();
+        strategy.tell(&members(&setting, &values)).unwrap();
+        let mut rng = rng::stream(9, "test", &[]);
+        let children: Vec<Architecture> =
+            (0..60).filter_map(|_| Some(strategy.propose(&mut rng).unwrap()?.architecture)).collect();
+        let mut edits = |_| crate::space::random_edit(&setting.initial[0], &setting.morphisms, &mut rng);
+        let of_best: Vec<Fingerprint> =
+            (0..3000).filter_map(|n| edits(n).unwrap()).map(|(_, child)| child.fingerprint()).collect();
+        let found = children.iter().any(|child| of_best.contains(&child.fingerprint()));
+        assert_eq!(found, best_lives, "{name}");
+    }
+}
+
+#[test]
+fn nash_climbs_from_the_best_network_alone() {
+    let setting = setting("nash");
+    let mut strategy = new(setting.clone()).unwrap();
+    strategy.tell(&members(&setting, &[(0.3, 1.0), (0.1, 9.0), (0.2, 2.0)])).unwrap();
+    let mut rng = rng::stream(10, "test", &[]);
+    let proposals: Vec<Proposal> = (0..60).filter_map(|_| strategy.propose(&mut rng).unwrap()).collect();
+    assert!(proposals.len() > 50 && proposals.iter().all(|proposal| proposal.parent == Some(1)));
+    let unchanged = proposals.iter().filter(|one| one.architecture == setting.initial[1]).count();
+    assert!((1..30).contains(&unchanged), "{unchanged} train on");
 }
