@@ -34,6 +34,12 @@ use crate::error::{Error, Result};
 /// Whether `a` is at least as good as `b` in every objective and better in one.
 ///
 /// Both have the same number of objectives. A comparison with NaN is false, so a NaN never dominates.
+///
+/// ```
+/// use paretomorph::pareto::dominates;
+///
+/// assert!(dominates(&[1.0, 2.0], &[1.0, 3.0]) && !dominates(&[1.0, 2.0], &[1.0, 2.0]));
+/// ```
 pub fn dominates(a: &[f64], b: &[f64]) -> bool {
     debug_assert_eq!(a.len(), b.len(), "points of different lengths");
     a.iter().zip(b).all(|(a, b)| a <= b) && a.iter().zip(b).any(|(a, b)| a < b)
