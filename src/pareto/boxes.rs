@@ -56,6 +56,7 @@ impl<const P: usize> Boxes<P> {
         boxes
     }
 
+    #[inline]
     fn push(&mut self, defining: [u32; P]) {
         for (j, bounds) in self.bounds.iter_mut().enumerate() {
             bounds.push(self.ranks[defining[j] as usize][j]);
@@ -63,6 +64,7 @@ impl<const P: usize> Boxes<P> {
         self.defining.push(defining);
     }
 
+    #[inline]
     fn remove(&mut self, bound: usize) -> [u32; P] {
         for bounds in &mut self.bounds {
             bounds.swap_remove(bound);
@@ -71,6 +73,7 @@ impl<const P: usize> Boxes<P> {
     }
 
     /// Finds the bounds that `point` is strictly below, ascending.
+    #[inline]
     fn find(&mut self, point: usize) {
         self.below.clear();
         self.below.resize(self.defining.len(), -1);
@@ -88,6 +91,7 @@ impl<const P: usize> Boxes<P> {
     }
 
     /// The volume of the part of the box of a bound that `point` dominates.
+    #[inline]
     fn dominated(&self, defining: [u32; P], point: usize) -> f64 {
         let mut lower = self.points[point];
         let mut volume = 1.0;
@@ -103,6 +107,7 @@ impl<const P: usize> Boxes<P> {
 
     /// Adds the bounds that take the place of a bound that `point` is below: in one objective the value of `point`,
     /// if that still is larger than those of the other defining points.
+    #[inline]
     fn split(&mut self, defining: [u32; P], point: usize) {
         let mut reached = [-1; P];
         for (j, &definer) in defining.iter().enumerate() {

@@ -130,6 +130,7 @@ struct Entry {
 
 impl Ledger {
     /// From now on, what the point dominates alone has this size.
+    #[inline]
     fn set(&mut self, index: usize, size: f64) {
         let entry = &mut self.entries[index];
         entry.volume += entry.size * (self.now - entry.since);
@@ -184,6 +185,7 @@ impl Areas {
     }
 
     /// Enters the areas that the points of these steps dominate alone.
+    #[inline]
     fn measure(&self, steps: Range<usize>, ledger: &mut Ledger) {
         let (mut height, mut below) = self.second.from(self.first.steps()[steps.start][0]);
         height = height.min(self.reference[1]);

@@ -90,6 +90,7 @@ impl NumberSet {
     }
 
     /// Whether this set and `others`, a row of [`Dominance::each`], have a number in common.
+    #[inline]
     pub(super) fn meets(&self, others: &[u64]) -> bool {
         let others = others.get(self.start..).unwrap_or_default();
         self.words.iter().zip(others).any(|(a, b)| a & b != 0)

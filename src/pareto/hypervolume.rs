@@ -171,6 +171,7 @@ fn front_within<'a>(
 }
 
 /// Whether `a` is at least as good as `b` in every objective.
+#[inline]
 fn covers(a: &[[f64; BLOCK]], b: &[[f64; BLOCK]]) -> bool {
     a.iter().zip(b).all(|(a, b)| a.iter().zip(b).fold(true, |all, (a, b)| all & (a <= b)))
 }

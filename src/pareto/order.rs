@@ -3,6 +3,7 @@
 use super::Points;
 
 /// Integers in the order of the finite `value`s; -0 and 0 are equal.
+#[inline]
 fn key(value: f64) -> u64 {
     let bits = (value + 0.0).to_bits(); // -0 + 0 is 0
     let negative = ((bits as i64) >> 63) as u64;

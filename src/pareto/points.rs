@@ -75,6 +75,7 @@ impl Points {
     }
 
     /// How many points.
+    #[inline]
     pub fn len(&self) -> usize {
         self.rows().len()
     }
@@ -85,11 +86,13 @@ impl Points {
     }
 
     /// How many objectives each point has; 0 if there are no points.
+    #[inline]
     pub fn objectives(&self) -> usize {
         self.objectives
     }
 
     /// The points in the order given, each a slice of [`Points::objectives`] values.
+    #[inline]
     pub fn rows(&self) -> ChunksExact<'_, f64> {
         self.values.chunks_exact(self.objectives.max(1))
     }
@@ -100,6 +103,7 @@ impl Points {
     }
 
     /// The values in one objective, point after point.
+    #[inline]
     pub(super) fn column(&self, objective: usize) -> impl Iterator<Item = f64> {
         self.rows().map(move |row| row[objective])
     }
@@ -123,6 +127,7 @@ impl Points {
 impl Index<usize> for Points {
     type Output = [f64];
 
+    #[inline]
     fn index(&self, index: usize) -> &[f64] {
         &self.values[index * self.objectives..][..self.objectives]
     }

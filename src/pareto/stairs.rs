@@ -10,33 +10,39 @@ pub(super) struct Stairs {
 }
 
 impl Stairs {
+    #[inline]
     pub(super) fn steps(&self) -> &[[f64; 2]] {
         &self.steps
     }
 
     /// Whether some step is at most `point` in both objectives.
+    #[inline]
     pub(super) fn covers(&self, point: [f64; 2]) -> bool {
         self.height(point[0]) <= point[1]
     }
 
     /// The smallest second value of a step whose first is at most `x`; infinite if there is none.
+    #[inline]
     pub(super) fn height(&self, x: f64) -> f64 {
         let after = self.steps.partition_point(|step| step[0] <= x);
         self.before(after)
     }
 
     /// The [`Stairs::height`] at `x`, and the steps whose first value is larger.
+    #[inline]
     pub(super) fn from(&self, x: f64) -> (f64, &[[f64; 2]]) {
         let after = self.steps.partition_point(|step| step[0] <= x);
         (self.before(after), &self.steps[after..])
     }
 
     /// Where `point` would be: the range of the steps that it covers, empty for none. None if a step covers it.
+    #[inline]
     pub(super) fn place(&self, point: [f64; 2]) -> Option<Range<usize>> {
         self.place_at(self.steps.partition_point(|step| step[0] < point[0]), point)
     }
 
     /// The same; `from` is the first step whose first value is at least that of `point`.
+    #[inline]
     fn place_at(&self, from: usize, [x, y]: [f64; 2]) -> Option<Range<usize>> {
         let covered = self.before(from) <= y || self.steps.get(from).is_some_and(|s| s[0] == x && s[1] <= y);
         let beaten = || self.steps[from..].iter().take_while(|step| step[1] >= y).count();
@@ -44,11 +50,13 @@ impl Stairs {
     }
 
     /// Puts `point` into its [`Stairs::place`].
+    #[inline]
     pub(super) fn put(&mut self, place: Range<usize>, point: [f64; 2]) {
         replace(&mut self.steps, place, point);
     }
 
     /// Adds `point` unless a step covers it.
+    #[inline]
     pub(super) fn add(&mut self, point: [f64; 2]) {
         if let Some(place) = self.place(point) {
             self.put(place, point);
@@ -56,6 +64,7 @@ impl Stairs {
     }
 
     /// Adds points whose first values ascend and are close together.
+    #[inline]
     pub(super) fn add_all(&mut self, points: impl Iterator<Item = [f64; 2]>) {
         let mut points = points.peekable();
         let Some(first) = points.peek() else { return };
@@ -69,6 +78,7 @@ impl Stairs {
     }
 
     /// The area that `point` at `place` dominates below `reference` and no step does.
+    #[inline]
     pub(super) fn growth(&self, place: Range<usize>, point: [f64; 2], reference: [f64; 2]) -> f64 {
         let (mut left, mut height) = (point[0], self.before(place.start).min(reference[1]));
         let mut area = 0.0;
@@ -81,12 +91,14 @@ impl Stairs {
     }
 
     /// The second value of the step before `index`.
+    #[inline]
     fn before(&self, index: usize) -> f64 {
         if index > 0 { self.steps[index - 1][1] } else { f64::INFINITY }
     }
 }
 
 /// Puts `value` where `place` was. A splice, but faster where little changes.
+#[inline]
 pub(super) fn replace<T>(values: &mut Vec<T>, place: Range<usize>, value: T) {
     if place.is_empty() {
         values.insert(place.start, value);
