@@ -386,7 +386,7 @@ fn all_five_objectives_can_be_minimised_at_once() {
 }
 
 #[test]
-fn random_search_keeps_the_same_accounts() {
+fn every_strategy_keeps_the_same_accounts() {
     let folder = TempDir::new().unwrap();
     for (strategy, inherits) in [
         ("random", false),
