@@ -100,4 +100,14 @@ mod tests {
         draft.head(relu, 2);
         assert!(Separate.sites(&draft.build().unwrap()).is_empty());
     }
+
+    /// A kernel of two taps costs as much either way if there are two channels to make.
+    #[test]
+    fn it_does_not_apply_where_it_costs_the_same() {
+        let costs_less = |out| {
+            let window = Window { kernel: (1, 2), ..Window::same(1) };
+            is_cheaper(&Conv { window, ..Conv::same(out, 1) }, 3)
+        };
+        assert_eq!([1, 2, 3].map(costs_less), [false, false, true]);
+    }
 }
