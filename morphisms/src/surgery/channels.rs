@@ -334,6 +334,8 @@ mod tests {
         let square = drawn.iter().map(|value| value * value).sum::<f64>() / drawn.len() as f64;
         // 28,800 draws: the standard error of the mean square is 0.8 % of it.
         assert!((square / (2.0 / 72.0) - 1.0).abs() < 0.04, "{square}");
+        let matrix = Tensor::zeros((1, 8), DType::F64, &Device::Cpu).unwrap();
+        assert_eq!(fresh_out(&matrix, 3, Seed { seed: 5, stream: 2 }).unwrap().dims(), [4, 8]);
     }
 
     /// Apart enough that twins part, and none so small that it learns nothing.

@@ -125,6 +125,9 @@ mod tests {
         let (mean, variance) = channel_statistics(&x).unwrap();
         assert_eq!(mean.to_vec1::<f64>().unwrap(), [3.0, 6.0]);
         assert_eq!(variance.to_vec1::<f64>().unwrap(), [5.0, 1.0]);
+        let vectors = Tensor::new(&[[1f32, 10.0], [3.0, 10.0]], &Device::Cpu).unwrap();
+        let (of_vectors, _) = channel_statistics(&vectors).unwrap();
+        assert_eq!(of_vectors.to_vec1::<f64>().unwrap(), [2.0, 10.0]);
         for no_batch in [mean, Tensor::zeros((0, 2, 3), DType::F32, &Device::Cpu).unwrap()] {
             let error = channel_statistics(&no_batch).unwrap_err().to_string();
             assert!(error.contains("[batch, channels, ...]"), "{error}");
