@@ -124,6 +124,20 @@ mod tests {
         assert!(SkipAdd.rewrite(&parent, &Site::new(&[a, x], 0), 0).is_err());
     }
 
+    #[test]
+    fn a_skip_ends_behind_a_block_or_its_normalisation_and_not_at_the_logits() {
+        let mut draft = Draft::new(Shape::map(4, 8, 8));
+        let relu = draft.conv_bn_relu(draft.input(), Conv::same(4, 3));
+        let mut x = draft.push(Layer::Flatten, &[relu]);
+        for _ in 0..2 {
+            let linear = draft.push(Layer::Linear { out_features: 5, bias: true }, &[x]);
+            x = draft.push(Layer::RELU, &[linear]);
+        }
+        draft.set_output(x);
+        let sites = [2, 3].map(|end| Site::new(&[LayerId(0), LayerId(end)], 0));
+        assert_eq!(SkipAdd.sites(&draft.build().unwrap()), sites);
+    }
+
     /// Whatever was found in another architecture, or written by hand.
     #[test]
     fn it_applies_to_the_sites_listed_and_to_no_others() {
