@@ -234,6 +234,20 @@ mod tests {
     }
 
     #[test]
+    fn as_many_fresh_channels_are_drawn_as_are_added() {
+        let mut draft = Draft::new(Shape::map(1, 4, 4));
+        let relu = draft.conv_bn_relu(draft.input(), Conv::same(4, 3));
+        draft.head(relu, 2);
+        let parent = draft.build().unwrap();
+        let rewrite = Widen.rewrite(&parent, &Site::new(&[LayerId(1)], 2).variant(FRESH), 1).unwrap();
+        let key = ParamKey::new(LayerId(1), Role::Weight);
+        let Source::Gather { of, .. } = &rewrite.inheritance.sources[&key] else { panic!("a gather") };
+        let Source::Join { of, axis: 0 } = &**of else { panic!("old and fresh rows") };
+        let [Source::Parent(_), Source::Normal { shape, .. }] = &of[..] else { panic!("{of:?}") };
+        assert_eq!(shape, &[2, 1, 3, 3]);
+    }
+
+    #[test]
     fn noise_deviates_by_a_tenth_of_what_fresh_weights_do() {
         let mut draft = Draft::new(Shape::map(1, 4, 4));
         let relu = draft.conv_bn_relu(draft.input(), Conv::same(3, 3));
