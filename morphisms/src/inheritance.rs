@@ -491,4 +491,14 @@ mod tests {
         assert!(matches!(applied, Err(Error::Weights(_))));
         assert!(matches!(inheritance(half).resolve(&parent, None), Err(Error::Weights(_))));
     }
+
+    #[test]
+    fn every_piece_of_an_axis_keeps_the_slices_of_the_chosen_channels() {
+        let pieces = [Piece::Chosen { start: 0, repeat: 2 }, Piece::All { start: 8, length: 2 }];
+        assert_eq!(expand(&pieces, &[1, 3]), [2, 3, 6, 7, 8, 9]);
+        let behind = [Piece::All { start: 0, length: 1 }, Piece::Chosen { start: 1, repeat: 3 }];
+        assert_eq!(expand(&behind, &[0, 2]), [0, 1, 2, 3, 7, 8, 9]);
+        // A kernel in blocks lists one of them.
+        assert_eq!(expand(&[Piece::ChosenInBlock { blocks: 2 }], &[0, 2, 3, 5]), [0, 2]);
+    }
 }
