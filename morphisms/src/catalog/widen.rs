@@ -214,6 +214,19 @@ mod tests {
     }
 
     #[test]
+    fn it_does_not_apply_to_amounts_and_variants_that_are_not_listed() {
+        let mut draft = Draft::new(Shape::map(1, 4, 4));
+        let relu = draft.conv_bn_relu(draft.input(), Conv::same(4, 3));
+        draft.head(relu, 2);
+        let parent = draft.build().unwrap();
+        for (amount, variant, listed) in [(2, FRESH, true), (3, FRESH, false), (2, "other", false)] {
+            let site = Site::new(&[LayerId(1)], amount).variant(variant);
+            assert_eq!(Widen.sites(&parent).contains(&site), listed, "{site}");
+            assert_eq!(Widen.rewrite(&parent, &site, 0).is_ok(), listed, "{site}");
+        }
+    }
+
+    #[test]
     fn each_variant_makes_what_it_is_named_for() {
         let mut draft = Draft::new(Shape::map(1, 4, 4));
         let relu = draft.conv_bn_relu(draft.input(), Conv::same(4, 3));
