@@ -281,6 +281,16 @@ mod tests {
     }
 
     #[test]
+    fn fresh_channels_and_copies_stand_behind_the_others_of_their_block() {
+        let group = ChannelGroup { channels: 4, blocks: 2, even: false, ties: Vec::new() };
+        let Resize::Extend { of, .. } = extend(&group, 2, 5) else { panic!("fresh channels") };
+        assert_eq!(of, [Some(0), Some(1), None, Some(2), Some(3), None]);
+        let Resize::Replicate { of, .. } = replicate(&group, 4, 5, None).unwrap() else { panic!("copies") };
+        assert_eq!((&of[..2], &of[4..6]), (&[0, 1][..], &[2, 3][..]));
+        assert!(of[2..4].iter().all(|&copy| copy < 2) && of[6..].iter().all(|&copy| copy >= 2), "{of:?}");
+    }
+
+    #[test]
     fn of_blocks_each_gets_its_part_of_what_the_site_says() {
         let mut draft = Draft::new(Shape::map(1, 4, 4));
         let x = draft.push(Layer::Conv(Conv::same(6, 3)), &[draft.input()]);
