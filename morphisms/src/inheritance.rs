@@ -464,4 +464,41 @@ mod tests {
         assert!(closed.then(&closed).is_ok());
         assert!(closed.then(&symbolic).is_err() && symbolic.then(&closed).is_err());
     }
+
+    #[test]
+    fn halves_of_a_kernel_add_up_with_what_has_their_shape() {
+        let parent = Network::init(one_conv(4), 0, DType::F64, &Device::Cpu).unwrap();
+        let weight = ParamKey::new(LayerId(1), Role::Weight);
+        for (part, shape) in [(FactorPart::Depthwise, [1, 1, 3, 3]), (FactorPart::Pointwise, [4, 1, 1, 1])] {
+            let half = Source::Factor { of: Box::new(Source::Parent(weight)), part };
+            let zeros = Source::Constant { shape: shape.to_vec(), value: 0.0 };
+            let sources = BTreeMap::from([(weight, Source::Sum { of: vec![half, zeros] })]);
+            let closed = Inheritance { sources, selections: Vec::new() }.resolve(&parent, None).unwrap();
+            let made = closed.apply(parent.weights(), DType::F64, &Device::Cpu).unwrap();
+            assert_eq!(made.get(weight).unwrap().dims(), shape);
+        }
+    }
+
+    /// It may come from a file: what is too large is refused before memory is asked for.
+    #[test]
+    fn sizes_are_checked_before_anything_is_made() {
+        let parent = Network::init(one_conv(4), 0, DType::F64, &Device::Cpu).unwrap();
+        let weight = ParamKey::new(LayerId(1), Role::Weight);
+        let huge = Source::Constant { shape: vec![1 << 24, 1 << 24], value: 0.0 };
+        let half = Source::Factor { of: Box::new(huge.clone()), part: FactorPart::Depthwise };
+        let inheritance = |source| Inheritance { sources: [(weight, source)].into(), selections: Vec::new() };
+        let applied = inheritance(huge).apply(parent.weights(), DType::F64, &Device::Cpu);
+        assert!(matches!(applied, Err(Error::Weights(_))));
+        assert!(matches!(inheritance(half).resolve(&parent, None), Err(Error::Weights(_))));
+    }
+
+    #[test]
+    fn every_piece_of_an_axis_keeps_the_slices_of_the_chosen_channels() {
+        let pieces = [Piece::Chosen { start: 0, repeat: 2 }, Piece::All { start: 8, length: 2 }];
+        assert_eq!(expand(&pieces, &[1, 3]), [2, 3, 6, 7, 8, 9]);
+        let behind = [Piece::All { start: 0, length: 1 }, Piece::Chosen { start: 1, repeat: 3 }];
+        assert_eq!(expand(&behind, &[0, 2]), [0, 1, 2, 3, 7, 8, 9]);
+        // A kernel in blocks lists one of them.
+        assert_eq!(expand(&[Piece::ChosenInBlock { blocks: 2 }], &[0, 2, 3, 5]), [0, 2]);
+    }
 }

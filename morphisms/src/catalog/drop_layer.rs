@@ -112,6 +112,23 @@ mod tests {
     }
 
     #[test]
+    fn who_reads_the_block_stays() {
+        let mut draft = Draft::new(Shape::map(1, 8, 8));
+        let a = draft.conv_bn_relu(draft.input(), Conv::same(4, 3));
+        let b = draft.conv_bn_relu(a, Conv::same(4, 3));
+        let mix = draft.push(Layer::Mix, &[draft.input(), draft.input()]);
+        let read = [b, mix].map(|x| draft.push(Layer::Conv(Conv::same(4, 1)), &[x]));
+        let sum = draft.push(Layer::Add, &read);
+        draft.head(sum, 2);
+        let parent = draft.build().unwrap();
+        let child = DropLayer.rewrite(&parent, &Site::new(&[LayerId(4)], 0), 0).unwrap().architecture;
+        let gone: Vec<LayerId> =
+            parent.nodes().map(|node| node.id).filter(|&id| child.get(id).is_none()).collect();
+        assert_eq!(gone, [4, 5, 6].map(LayerId));
+        assert_eq!(child.node(read[0]).inputs, [a]);
+    }
+
+    #[test]
     fn it_does_not_apply_where_the_shape_changes() {
         let mut draft = Draft::new(Shape::map(1, 8, 8));
         let a = draft.conv_bn_relu(draft.input(), Conv::same(4, 3));

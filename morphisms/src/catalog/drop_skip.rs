@@ -232,4 +232,25 @@ mod tests {
         assert!(DropSkip.sites(&parent).is_empty());
         assert!(DropSkip.rewrite(&parent, &Site::new(&[a], 1), 0).is_err());
     }
+
+    #[test]
+    fn a_depthwise_convolution_behind_a_concatenation_loses_the_channels_too() {
+        let mut draft = Draft::new(Shape::map(1, 4, 4));
+        let a = draft.conv_bn_relu(draft.input(), Conv::same(3, 3));
+        let b = draft.conv_bn_relu(a, Conv::same(2, 3));
+        let concat = draft.push(Layer::Concat, &[a, b]);
+        let doubled = Conv { out_channels: 10, bias: true, ..Conv::depthwise(5, 3) };
+        let depthwise = draft.push(Layer::Conv(doubled), &[concat]);
+        draft.head(depthwise, 2);
+        let parent = draft.build().unwrap();
+        let rewrite = DropSkip.rewrite(&parent, &Site::new(&[concat], 0), 0).unwrap();
+        // Two channels stay of each of the two that b has.
+        let kept = Layer::Conv(Conv { out_channels: 4, groups: 2, ..doubled });
+        assert_eq!(rewrite.architecture.node(depthwise).layer, kept);
+        for role in [Role::Weight, Role::Bias] {
+            let key = ParamKey::new(depthwise, role);
+            let gathered = Source::Parent(key).gather(0, vec![6, 7, 8, 9], None);
+            assert_eq!(rewrite.inheritance.sources[&key], gathered);
+        }
+    }
 }

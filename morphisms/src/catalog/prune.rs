@@ -109,6 +109,26 @@ mod tests {
     }
 
     #[test]
+    fn every_block_of_a_grouped_convolution_keeps_the_same_place() {
+        let mut draft = Draft::new(Shape::map(1, 4, 4));
+        let relu = draft.conv_bn_relu(draft.input(), Conv::same(4, 3));
+        let grouped = draft.push(Layer::Conv(Conv { groups: 2, ..Conv::same(4, 1) }), &[relu]);
+        draft.head(grouped, 2);
+        let parent = Network::init(draft.build().unwrap(), 3, DType::F64, &Device::Cpu).unwrap();
+        let mut weights = parent.weights().clone();
+        let gamma = ParamKey::new(LayerId(2), Role::Gamma);
+        weights.insert(gamma, Tensor::new(&[1f64, 2.0, 1.0, 2.0], &Device::Cpu).unwrap());
+        let parent = Network::new(parent.architecture().clone(), weights).unwrap();
+        let rewrite = Prune.rewrite(parent.architecture(), &Site::new(&[LayerId(1)], 2), 0).unwrap();
+        let child = parent.child(&rewrite, None).unwrap();
+        let columns = |network: &Network, from| {
+            let kernel = network.weights().get(ParamKey::new(grouped, Role::Weight)).unwrap();
+            kernel.narrow(1, from, 1).unwrap().flatten_all().unwrap().to_vec1::<f64>().unwrap()
+        };
+        assert_eq!(columns(&child, 0), columns(&parent, 1));
+    }
+
+    #[test]
     fn it_does_not_apply_to_a_single_channel() {
         let mut draft = Draft::new(Shape::map(1, 4, 4));
         let relu = draft.conv_bn_relu(draft.input(), Conv::same(1, 3));

@@ -93,11 +93,34 @@ mod tests {
     }
 
     #[test]
+    fn the_depthwise_kernel_takes_stride_padding_and_dilation_and_the_other_the_bias() {
+        let window = Window { stride: (2, 2), ..Window::same(3) };
+        let dense = Conv { window, dilation: (2, 2), bias: true, ..Conv::same(8, 3) };
+        let parent = crate::Network::builder(Shape::map(3, 8, 8)).conv_with(dense).relu().head(2);
+        let parent = parent.architecture().unwrap();
+        let child = Separate.rewrite(&parent, &Separate.sites(&parent)[0], 0).unwrap().architecture;
+        let parts: Vec<Layer> = child.nodes().skip(1).take(2).map(|node| node.layer).collect();
+        let depthwise = Conv { out_channels: 3, groups: 3, bias: false, ..dense };
+        let pointwise = Conv { bias: true, ..Conv::same(8, 1) };
+        assert_eq!(parts, [Layer::Conv(depthwise), Layer::Conv(pointwise)]);
+    }
+
+    #[test]
     fn it_does_not_apply_to_one_channel_or_to_one_tap() {
         let mut draft = Draft::new(Shape::map(1, 8, 8));
         let relu = draft.conv_bn_relu(draft.input(), Conv::same(8, 3));
         let relu = draft.conv_bn_relu(relu, Conv::same(8, 1));
         draft.head(relu, 2);
         assert!(Separate.sites(&draft.build().unwrap()).is_empty());
+    }
+
+    /// A kernel of two taps costs as much either way if there are two channels to make.
+    #[test]
+    fn it_does_not_apply_where_it_costs_the_same() {
+        let costs_less = |out| {
+            let window = Window { kernel: (1, 2), ..Window::same(1) };
+            is_cheaper(&Conv { window, ..Conv::same(out, 1) }, 3)
+        };
+        assert_eq!([1, 2, 3].map(costs_less), [false, false, true]);
     }
 }

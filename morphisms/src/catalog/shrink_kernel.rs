@@ -77,9 +77,12 @@ fn smaller(layer: &Layer) -> Option<Conv> {
 
 #[cfg(test)]
 mod tests {
+    use candle_core::{DType, Device, Tensor};
+
     use super::*;
     use crate::architecture::Draft;
     use crate::layer::{LayerId, Shape};
+    use crate::network::Network;
 
     fn only(conv: Conv) -> Architecture {
         let mut draft = Draft::new(Shape::map(2, 8, 8));
@@ -98,6 +101,25 @@ mod tests {
         let child = ShrinkKernel.rewrite(&parent, &sites[0], 0).unwrap().architecture;
         assert_eq!(child.shape(LayerId(1)), parent.shape(LayerId(1)));
         assert_eq!(child.parameters()[&ParamKey::new(LayerId(1), Role::Weight)], [4, 2, 3, 3]);
+    }
+
+    #[test]
+    fn the_middle_of_the_kernel_stays() {
+        for kernel in [(3, 5), (5, 3)] {
+            let padding = Padding::even(kernel.0 / 2, kernel.1 / 2);
+            let conv = Conv { window: Window { kernel, padding, ..Window::same(3) }, ..Conv::same(4, 3) };
+            let parent = Network::init(only(conv), 0, DType::F64, &Device::Cpu).unwrap();
+            let rewrite =
+                ShrinkKernel.rewrite(parent.architecture(), &Site::new(&[LayerId(1)], 0), 0).unwrap();
+            let child = parent.child(&rewrite, None).unwrap();
+            let weight = |network: &Network| {
+                network.weights().get(ParamKey::new(LayerId(1), Role::Weight)).unwrap().clone()
+            };
+            let middle =
+                weight(&parent).narrow(2, 1, kernel.0 - 2).unwrap().narrow(3, 1, kernel.1 - 2).unwrap();
+            let numbers = |tensor: &Tensor| tensor.flatten_all().unwrap().to_vec1::<f64>().unwrap();
+            assert_eq!(numbers(&weight(&child)), numbers(&middle), "{kernel:?}");
+        }
     }
 
     #[test]

@@ -123,4 +123,40 @@ mod tests {
         let parent = draft.build().unwrap();
         assert!(SkipAdd.rewrite(&parent, &Site::new(&[a, x], 0), 0).is_err());
     }
+
+    #[test]
+    fn a_skip_ends_behind_a_block_or_its_normalisation_and_not_at_the_logits() {
+        let mut draft = Draft::new(Shape::map(4, 8, 8));
+        let relu = draft.conv_bn_relu(draft.input(), Conv::same(4, 3));
+        let mut x = draft.push(Layer::Flatten, &[relu]);
+        for _ in 0..2 {
+            let linear = draft.push(Layer::Linear { out_features: 5, bias: true }, &[x]);
+            x = draft.push(Layer::RELU, &[linear]);
+        }
+        draft.set_output(x);
+        let sites = [2, 3].map(|end| Site::new(&[LayerId(0), LayerId(end)], 0));
+        assert_eq!(SkipAdd.sites(&draft.build().unwrap()), sites);
+    }
+
+    /// Whatever was found in another architecture, or written by hand.
+    #[test]
+    fn it_applies_to_the_sites_listed_and_to_no_others() {
+        let mut draft = Draft::new(Shape::map(4, 8, 8));
+        let a = draft.conv_bn_relu(draft.input(), Conv::same(4, 3));
+        let b = draft.conv_bn_relu(a, Conv::same(4, 3));
+        let mixed = draft.push(Layer::Mix, &[b, a]);
+        let c = draft.conv_bn_relu(mixed, Conv::same(4, 1));
+        let flat = draft.push(Layer::Flatten, &[c]);
+        let hidden = draft.push(Layer::Linear { out_features: 5, bias: true }, &[flat]);
+        let relu = draft.push(Layer::RELU, &[hidden]);
+        let logits = draft.push(Layer::Linear { out_features: 5, bias: true }, &[relu]);
+        draft.set_output(logits);
+        let parent = draft.build().unwrap();
+        let sites = SkipAdd.sites(&parent);
+        let ids: Vec<LayerId> = (0..=logits.0 + 1).map(LayerId).collect();
+        for site in ids.iter().flat_map(|&from| ids.iter().map(move |&to| Site::new(&[from, to], 0))) {
+            assert_eq!(SkipAdd.rewrite(&parent, &site, 0).is_ok(), sites.contains(&site), "{site}");
+        }
+        assert!(SkipAdd.rewrite(&parent, &Site { amount: 1, ..sites[0].clone() }, 0).is_err());
+    }
 }

@@ -187,4 +187,27 @@ mod tests {
         // What a sum adds up is not yet to be read by itself.
         assert_eq!(readers.map(offered), [[true, false, false], [true, true, true]]);
     }
+
+    /// Whatever was found in another architecture, or written by hand.
+    #[test]
+    fn it_applies_to_the_sites_listed_and_to_no_others() {
+        let mut draft = Draft::new(Shape::map(4, 8, 8));
+        let a = draft.conv_bn_relu(draft.input(), Conv::same(4, 3));
+        let b = draft.conv_bn_relu(a, Conv::same(4, 3));
+        let joined = draft.push(Layer::Concat, &[b, a]);
+        let grouped = draft.conv_bn_relu(joined, Conv { groups: 2, ..Conv::same(4, 3) });
+        let c = draft.conv_bn_relu(grouped, Conv::same(4, 1));
+        let flat = draft.push(Layer::Flatten, &[c]);
+        let hidden = draft.push(Layer::Linear { out_features: 5, bias: true }, &[flat]);
+        let relu = draft.push(Layer::RELU, &[hidden]);
+        let logits = draft.push(Layer::Linear { out_features: 5, bias: true }, &[relu]);
+        draft.set_output(logits);
+        let parent = draft.build().unwrap();
+        let sites = SkipConcat.sites(&parent);
+        let ids: Vec<LayerId> = (0..=logits.0 + 1).map(LayerId).collect();
+        for site in ids.iter().flat_map(|&from| ids.iter().map(move |&to| Site::new(&[from, to], 0))) {
+            assert_eq!(SkipConcat.rewrite(&parent, &site, 0).is_ok(), sites.contains(&site), "{site}");
+        }
+        assert!(SkipConcat.rewrite(&parent, &Site { amount: 1, ..sites[0].clone() }, 0).is_err());
+    }
 }

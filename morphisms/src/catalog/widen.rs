@@ -214,6 +214,19 @@ mod tests {
     }
 
     #[test]
+    fn it_does_not_apply_to_amounts_and_variants_that_are_not_listed() {
+        let mut draft = Draft::new(Shape::map(1, 4, 4));
+        let relu = draft.conv_bn_relu(draft.input(), Conv::same(4, 3));
+        draft.head(relu, 2);
+        let parent = draft.build().unwrap();
+        for (amount, variant, listed) in [(2, FRESH, true), (3, FRESH, false), (2, "other", false)] {
+            let site = Site::new(&[LayerId(1)], amount).variant(variant);
+            assert_eq!(Widen.sites(&parent).contains(&site), listed, "{site}");
+            assert_eq!(Widen.rewrite(&parent, &site, 0).is_ok(), listed, "{site}");
+        }
+    }
+
+    #[test]
     fn each_variant_makes_what_it_is_named_for() {
         let mut draft = Draft::new(Shape::map(1, 4, 4));
         let relu = draft.conv_bn_relu(draft.input(), Conv::same(4, 3));
@@ -234,6 +247,20 @@ mod tests {
     }
 
     #[test]
+    fn as_many_fresh_channels_are_drawn_as_are_added() {
+        let mut draft = Draft::new(Shape::map(1, 4, 4));
+        let relu = draft.conv_bn_relu(draft.input(), Conv::same(4, 3));
+        draft.head(relu, 2);
+        let parent = draft.build().unwrap();
+        let rewrite = Widen.rewrite(&parent, &Site::new(&[LayerId(1)], 2).variant(FRESH), 1).unwrap();
+        let key = ParamKey::new(LayerId(1), Role::Weight);
+        let Source::Gather { of, .. } = &rewrite.inheritance.sources[&key] else { panic!("a gather") };
+        let Source::Join { of, axis: 0 } = &**of else { panic!("old and fresh rows") };
+        let [Source::Parent(_), Source::Normal { shape, .. }] = &of[..] else { panic!("{of:?}") };
+        assert_eq!(shape, &[2, 1, 3, 3]);
+    }
+
+    #[test]
     fn noise_deviates_by_a_tenth_of_what_fresh_weights_do() {
         let mut draft = Draft::new(Shape::map(1, 4, 4));
         let relu = draft.conv_bn_relu(draft.input(), Conv::same(3, 3));
@@ -251,6 +278,16 @@ mod tests {
         // 1,728 draws: the standard error of the mean square is 3.4 % of it.
         let expected = 0.01 * 2.0 / (6.0 * 9.0);
         assert!((square / expected - 1.0).abs() < 0.17, "{square:e} in the place of {expected:e}");
+    }
+
+    #[test]
+    fn fresh_channels_and_copies_stand_behind_the_others_of_their_block() {
+        let group = ChannelGroup { channels: 4, blocks: 2, even: false, ties: Vec::new() };
+        let Resize::Extend { of, .. } = extend(&group, 2, 5) else { panic!("fresh channels") };
+        assert_eq!(of, [Some(0), Some(1), None, Some(2), Some(3), None]);
+        let Resize::Replicate { of, .. } = replicate(&group, 4, 5, None).unwrap() else { panic!("copies") };
+        assert_eq!((&of[..2], &of[4..6]), (&[0, 1][..], &[2, 3][..]));
+        assert!(of[2..4].iter().all(|&copy| copy < 2) && of[6..].iter().all(|&copy| copy >= 2), "{of:?}");
     }
 
     #[test]

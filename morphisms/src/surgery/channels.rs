@@ -316,7 +316,10 @@ mod tests {
             (text(pad_out(&weight, 1, 0.0)), ["[out]", "[2, 3]"]),
             (text(pad_in_zeros(&weight.get(0).unwrap(), 1)), ["[out, in, ...]", "[3]"]),
             (text(fresh_out(&weight.get(0).unwrap(), 1, Seed { seed: 0, stream: 0 })), ["[out, in", "[3]"]),
+            (text(gather_in(&weight.get(0).unwrap(), &[0], None)), ["an axis 1", "[3]"]),
+            (text(gather_in(&weight, &[2, 2], None)), ["channel 2", "found 2"]),
             (replication(4, 3, 0).unwrap_err().to_string(), ["4 channels", "found 3"]),
+            (replication(0, 3, 0).unwrap_err().to_string(), ["1 channels", "found 3"]),
         ];
         for (error, parts) in cases {
             assert!(parts.iter().all(|part| error.contains(part)), "{error}: {parts:?}");
@@ -331,5 +334,41 @@ mod tests {
         let square = drawn.iter().map(|value| value * value).sum::<f64>() / drawn.len() as f64;
         // 28,800 draws: the standard error of the mean square is 0.8 % of it.
         assert!((square / (2.0 / 72.0) - 1.0).abs() < 0.04, "{square}");
+        let matrix = Tensor::zeros((1, 8), DType::F64, &Device::Cpu).unwrap();
+        assert_eq!(fresh_out(&matrix, 3, Seed { seed: 5, stream: 2 }).unwrap().dims(), [4, 8]);
+    }
+
+    /// Apart enough that twins part, and none so small that it learns nothing.
+    #[test]
+    fn the_next_copy_has_about_a_third_of_the_share() {
+        for seed in 0..20 {
+            let Replication { of, share } = replication(5, 20, seed).unwrap();
+            for channel in 0..5 {
+                let mut shares = of.iter().zip(&share).filter(|(of, _)| **of == channel).map(|(_, s)| *s);
+                let mut last = shares.next().unwrap();
+                for next in shares {
+                    // Each is drawn between 0.8 and 1.2 times a power of three.
+                    assert!((2.0..4.5).contains(&(last / next)), "{last} {next}");
+                    last = next;
+                }
+            }
+        }
+    }
+
+    /// Other number formats than f32 and f64, and GPUs, take candle's way to the same numbers.
+    #[test]
+    fn slices_are_gathered_in_any_number_format() {
+        let numbers: Vec<f64> = (0..12).map(f64::from).collect();
+        let tensor = Tensor::from_vec(numbers, (2, 3, 2), &Device::Cpu).unwrap();
+        let gathered = |dtype, scale| {
+            let found = gather("gather", &tensor.to_dtype(dtype).unwrap(), 1, &[2, 0, 2], scale).unwrap();
+            assert_eq!((found.dtype(), found.dims()), (dtype, &[2, 3, 2][..]));
+            found.to_dtype(DType::F64).unwrap().flatten_all().unwrap().to_vec1::<f64>().unwrap()
+        };
+        for dtype in [DType::F64, DType::F32, DType::F16] {
+            assert_eq!(gathered(dtype, None), [4., 5., 0., 1., 4., 5., 10., 11., 6., 7., 10., 11.]);
+            let scaled = gathered(dtype, Some(&[0.5, 1.0, 2.0]));
+            assert_eq!(scaled, [2., 2.5, 0., 1., 8., 10., 5., 5.5, 6., 7., 20., 22.]);
+        }
     }
 }

@@ -63,9 +63,11 @@ mod tests {
 
     #[test]
     fn what_has_no_centre_is_refused() {
-        let error = dirac(2, (3, 4), DType::F32, &Device::Cpu).unwrap_err().to_string();
-        assert!(error.contains("odd") && error.contains("3x4"), "{error}");
-        assert!(dirac(0, (3, 3), DType::F32, &Device::Cpu).is_err());
-        assert!(identity_linear(0, DType::F32, &Device::Cpu).is_err());
+        for (channels, kernel, found) in [(2, (3, 4), "3x4"), (2, (4, 3), "4x3"), (0, (3, 3), "0 channels")] {
+            let error = dirac(channels, kernel, DType::F32, &Device::Cpu).unwrap_err().to_string();
+            assert!(error.contains("odd") && error.contains(found), "{error}");
+        }
+        let error = identity_linear(0, DType::F32, &Device::Cpu).unwrap_err().to_string();
+        assert!(error.contains("at least one feature"), "{error}");
     }
 }

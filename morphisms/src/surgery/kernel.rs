@@ -93,12 +93,17 @@ mod tests {
     #[test]
     fn sizes_that_do_not_fit_are_named() {
         let kernel = Tensor::zeros((2, 1, 3, 3), candle_core::DType::F64, &Device::Cpu).unwrap();
-        for to in [(4, 5), (1, 5)] {
+        for (to, found) in [((4, 5), "found 4x5"), ((5, 4), "found 5x4"), ((1, 5), "found 1x5")] {
             let error = pad_kernel(&kernel, to).unwrap_err().to_string();
-            assert!(error.contains("3x3") && error.contains(&sized(to)), "{error}");
+            assert!(error.contains("no smaller than 3x3") && error.contains(found), "{error}");
         }
-        for to in [(5, 3), (2, 3), (0, 1)] {
-            assert!(crop_kernel(&kernel, to).is_err(), "{to:?}");
+        for (to, found) in [((5, 3), "found 5x3"), ((2, 3), "found 2x3"), ((3, 2), "found 3x2")] {
+            let error = crop_kernel(&kernel, to).unwrap_err().to_string();
+            assert!(error.contains("no larger than 3x3") && error.contains(found), "{error}");
+        }
+        let even = Tensor::zeros((2, 1, 4, 4), candle_core::DType::F64, &Device::Cpu).unwrap();
+        for to in [(0, 2), (2, 0)] {
+            assert!(crop_kernel(&even, to).is_err(), "nothing is left: {to:?}");
         }
         let error = pad_kernel(&kernel.get(0).unwrap(), (5, 5)).unwrap_err().to_string();
         assert!(error.contains("[1, 3, 3]"), "{error}");

@@ -125,7 +125,13 @@ mod tests {
         let (mean, variance) = channel_statistics(&x).unwrap();
         assert_eq!(mean.to_vec1::<f64>().unwrap(), [3.0, 6.0]);
         assert_eq!(variance.to_vec1::<f64>().unwrap(), [5.0, 1.0]);
-        assert!(channel_statistics(&mean).is_err());
+        let vectors = Tensor::new(&[[1f32, 10.0], [3.0, 10.0]], &Device::Cpu).unwrap();
+        let (of_vectors, _) = channel_statistics(&vectors).unwrap();
+        assert_eq!(of_vectors.to_vec1::<f64>().unwrap(), [2.0, 10.0]);
+        for no_batch in [mean, Tensor::zeros((0, 2, 3), DType::F32, &Device::Cpu).unwrap()] {
+            let error = channel_statistics(&no_batch).unwrap_err().to_string();
+            assert!(error.contains("[batch, channels, ...]"), "{error}");
+        }
     }
 
     #[test]
@@ -133,9 +139,17 @@ mod tests {
         let vector = |values: &[f64]| Tensor::new(values, &Device::Cpu).unwrap();
         let error = identity_batch_norm(&vector(&[1.0]), &vector(&[1.0, 2.0]), 1e-5).unwrap_err().to_string();
         assert!(error.contains("variance") && error.contains("[1]") && error.contains("[2]"), "{error}");
+        let matrix = Tensor::zeros((1, 1), DType::F64, &Device::Cpu).unwrap();
+        let error = identity_batch_norm(&matrix, &vector(&[1.0]), 1e-5).unwrap_err().to_string();
+        assert!(error.contains("mean") && error.contains("[1, 1]"), "{error}");
         let norm = identity_batch_norm(&vector(&[1.0]), &vector(&[1.0]), 1e-5).unwrap();
         let weight = Tensor::zeros((2, 3), DType::F64, &Device::Cpu).unwrap();
         let error = fold_batch_norm(&weight, None, &norm, 1e-5).unwrap_err().to_string();
         assert!(error.contains("gamma") && error.contains("[2]"), "{error}");
+        let (row, bias) = (weight.narrow(0, 0, 1).unwrap(), vector(&[1.0, 2.0]));
+        let error = fold_batch_norm(&row, Some(&bias), &norm, 1e-5).unwrap_err().to_string();
+        assert!(error.contains("bias") && error.contains("[1]") && error.contains("[2]"), "{error}");
+        let error = fold_batch_norm(&vector(&[1.0]), None, &norm, 1e-5).unwrap_err().to_string();
+        assert!(error.contains("a weight [out, in, ...]") && error.contains("[1]"), "{error}");
     }
 }

@@ -137,5 +137,27 @@ mod tests {
         let matrix = Tensor::zeros((2, 3), DType::F64, &Device::Cpu).unwrap();
         let error = separate(&matrix).unwrap_err().to_string();
         assert!(error.contains("[out, in, height, width]") && error.contains("[2, 3]"), "{error}");
+        let empty = Tensor::zeros((2, 0, 3, 3), DType::F64, &Device::Cpu).unwrap();
+        let error = separate(&empty).unwrap_err().to_string();
+        assert!(error.contains("not empty") && error.contains("[2, 0, 3, 3]"), "{error}");
+    }
+
+    /// Also one that starts with a row of a single tap, or whose rows point away from each other.
+    #[test]
+    fn every_matrix_of_rank_one_is_recovered() {
+        for (depthwise, pointwise) in
+            [([0.0, 5.0], [1.0, 0.0]), ([0.5, -4.0], [0.25, -3.0]), ([1e-9, 0.0], [1.0; 2])]
+        {
+            let dense: Vec<f64> = pointwise.iter().flat_map(|p| depthwise.map(|d| p * d)).collect();
+            let (d, p) = halves(&Tensor::from_vec(dense.clone(), (2, 1, 1, 2), &Device::Cpu).unwrap());
+            let product: Vec<f64> = p.iter().flat_map(|p| d.iter().map(move |d| p * d)).collect();
+            dense
+                .iter()
+                .zip(&product)
+                .for_each(|(a, b)| assert!((a - b).abs() <= 1e-12 * a.abs(), "{product:?}"));
+            // Both halves have the same norm, so that they learn at one pace.
+            let square = |half: &[f64]| half.iter().map(|value| value * value).sum::<f64>();
+            assert!((square(&d) / square(&p) - 1.0).abs() < 1e-12, "{d:?} {p:?}");
+        }
     }
 }
