@@ -97,7 +97,7 @@ fn children(c: &mut Criterion) {
         let child = parent.child(&copies, None).expect("a child");
         let bytes = changed_bytes(&parent, &child);
         group.bench_function(BenchmarkId::new("memcpy", layers), |b| b.iter(|| bytes.clone()));
-        // Half of what it makes are draws from a normal distribution.
+        // A quarter of its new numbers are draws from a normal distribution.
         let fresh = rewrite("fresh");
         group.bench_function(BenchmarkId::new("fresh", layers), |b| b.iter(|| parent.child(&fresh, None)));
     }
