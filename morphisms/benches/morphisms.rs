@@ -1,8 +1,14 @@
-//! What rewriting costs, on paper and with weights. `cargo bench -p morphisms --bench morphisms`; figures in the README.
+//! What rewriting costs, on paper and with weights. `cargo bench --workspace --bench morphisms`; figures in the README.
 
 use candle_core::{DType, Device};
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
+use mimalloc::MiMalloc;
 use morphisms::{Architecture, Channels, Conv, Draft, LayerId, Morphism, Network, Shape, Site, catalog};
+
+/// That of the program. The system's gives memory back after a child or keeps it, as chance has it, and fetching it anew takes
+/// longer than all else.
+#[global_allocator]
+static ALLOCATOR: MiMalloc = MiMalloc;
 
 /// Convolution, batch norm and ReLU so many times over, 16 channels of 8x8, poolings in between, and a classifier.
 fn chain(blocks: usize) -> Architecture {
@@ -66,7 +72,7 @@ fn on_paper(c: &mut Criterion) {
     rewrites.finish();
 }
 
-/// Copies of the tensors that a child does not share with its parent.
+/// As many bytes in as many allocations as the tensors that a child does not share with its parent.
 fn changed_bytes(parent: &Network, child: &Network) -> Vec<Vec<u8>> {
     let shared = |key, tensor| {
         parent.weights().get(key).is_ok_and(|before| morphisms::check::shares_storage(before, tensor))
@@ -75,18 +81,25 @@ fn changed_bytes(parent: &Network, child: &Network) -> Vec<Vec<u8>> {
     changed.map(|(_, tensor)| vec![1u8; 4 * tensor.elem_count()]).collect()
 }
 
-/// Against copying the bytes that change, and with ever more layers that do not.
+/// Against copying the bytes that change, and with ever more layers that do not. Both allocate what they write and free it
+/// again.
 fn children(c: &mut Criterion) {
     let mut group = c.benchmark_group("child");
     for blocks in [3, 33, 333] {
         let parent = Network::init(wide_chain(blocks), 0, DType::F32, &Device::Cpu).expect("weights");
-        let site = Site::new(&[WIDENED], 128).variant("replicate");
-        let rewrite = catalog::Widen.rewrite(parent.architecture(), &site, 0).expect("a site");
         let layers = parent.architecture().nodes().len();
-        group.bench_function(BenchmarkId::new("widen", layers), |b| b.iter(|| parent.child(&rewrite, None)));
-        let child = parent.child(&rewrite, None).expect("a child");
+        let rewrite = |variant| {
+            let site = Site::new(&[WIDENED], 128).variant(variant);
+            catalog::Widen.rewrite(parent.architecture(), &site, 0).expect("a site")
+        };
+        let copies = rewrite("replicate");
+        group.bench_function(BenchmarkId::new("widen", layers), |b| b.iter(|| parent.child(&copies, None)));
+        let child = parent.child(&copies, None).expect("a child");
         let bytes = changed_bytes(&parent, &child);
         group.bench_function(BenchmarkId::new("memcpy", layers), |b| b.iter(|| bytes.clone()));
+        // A quarter of its new numbers are draws from a normal distribution.
+        let fresh = rewrite("fresh");
+        group.bench_function(BenchmarkId::new("fresh", layers), |b| b.iter(|| parent.child(&fresh, None)));
     }
     group.finish();
 }

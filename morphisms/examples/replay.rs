@@ -32,7 +32,10 @@ fn here(folder: &std::path::Path) -> Result<Vec<u8>> {
     // What calibrates the inserted batch norm depends on a batch.
     let deeper = first("deepen", middle.architecture())?;
     let both = step.then(&deeper.inheritance.resolve(&middle, Some(&images))?)?;
-    println!("{} parameters, {} of them as the parent has them:", both.sources.len(), both.kept().count());
+    println!(
+        "{} parameters are as the parent has them, others are not:",
+        both.kept(parent.architecture()).count()
+    );
     for (key, source) in &both.sources {
         println!("  {:<12} {}", key.to_string(), describe(source));
     }

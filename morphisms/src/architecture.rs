@@ -1,23 +1,23 @@
 //! Architectures: directed acyclic graphs of layers, without weights.
 
+mod draft;
 mod json;
+mod origin;
 
 use std::collections::BTreeMap;
-#[cfg(feature = "onnx")]
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use petgraph::Direction::Outgoing;
-use petgraph::algo::toposort;
 use petgraph::graph::{DiGraph, NodeIndex};
 use petgraph::visit::{Bfs, EdgeRef};
 use serde::{Deserialize, Serialize};
 
-use crate::layer::{Conv, Layer, LayerId, PoolKind, Role, Shape, Window};
+use crate::layer::{Layer, LayerId, Role, Shape};
 use crate::{Error, Result};
 
-/// Networks with more parameters or activations than this are refused, so that sizes never overflow.
-const LARGEST: u128 = 1 << 40;
+pub use draft::Draft;
+
+use origin::Origin;
 
 /// A layer in its place.
 #[derive(Debug, Clone, PartialEq)]
@@ -45,6 +45,17 @@ impl ParamKey {
     /// The parameter of `layer` with this `role`.
     pub fn new(layer: LayerId, role: Role) -> Self {
         Self { layer, role }
+    }
+
+    /// A number for the key, in the order of the keys.
+    pub(crate) fn number(self) -> u64 {
+        u64::from(self.layer.0) * Role::ALL.len() as u64 + self.role as u64
+    }
+
+    /// The key that has this number.
+    pub(crate) fn numbered(number: u64) -> Self {
+        let roles = Role::ALL.len() as u64;
+        Self { layer: LayerId((number / roles) as u32), role: Role::ALL[(number % roles) as usize] }
     }
 }
 
@@ -84,15 +95,19 @@ impl<'de> Deserialize<'de> for ParamKey {
 /// Cloning copies no layers.
 #[derive(Clone)]
 pub struct Architecture {
-    /// Nodes are added in topological order, so a node's index is its place in that order. An edge carries the
-    /// position of its tensor among the consumer's inputs.
-    graph: Arc<DiGraph<Node, usize>>,
+    graph: Arc<Graph>,
     /// Sorted by id.
     index: Arc<[(LayerId, NodeIndex)]>,
+    /// Of one that was rewritten from another.
+    origin: Option<Arc<Origin>>,
     input: Shape,
     output: LayerId,
     next: u32,
 }
+
+/// Nodes are added in topological order, so a node's index is its place in that order. An edge carries the position of
+/// its tensor among the consumer's inputs. A child shares the nodes that are as they were.
+type Graph = DiGraph<Arc<Node>, usize>;
 
 impl Architecture {
     /// The shape of an image.
@@ -112,12 +127,17 @@ impl Architecture {
 
     /// The layers in topological order.
     pub fn nodes(&self) -> impl DoubleEndedIterator<Item = &Node> + ExactSizeIterator {
-        self.graph.node_weights_in_order()
+        self.shared_nodes().map(|node| &**node)
+    }
+
+    /// [`nodes`](Self::nodes), to be held on to.
+    fn shared_nodes(&self) -> impl DoubleEndedIterator<Item = &Arc<Node>> + ExactSizeIterator {
+        self.graph.raw_nodes().iter().map(|node| &node.weight)
     }
 
     /// The layers in the order of their ids.
     pub(crate) fn nodes_by_id(&self) -> impl Iterator<Item = &Node> {
-        self.index.iter().map(|(_, index)| &self.graph[*index])
+        self.index.iter().map(|(_, index)| &*self.graph[*index])
     }
 
     /// The layer `id`, if there is one.
@@ -170,7 +190,7 @@ impl Architecture {
     pub fn only_consumer(&self, id: LayerId) -> Option<&Node> {
         let mut edges = self.graph.edges_directed(self.at(id), Outgoing);
         let first = edges.next()?;
-        edges.next().is_none().then(|| &self.graph[first.target()])
+        edges.next().is_none().then(|| &*self.graph[first.target()])
     }
 
     /// The layers whose output depends on layer `id`, itself included.
@@ -196,18 +216,24 @@ impl Architecture {
 
     /// The shape of one parameter, if there is such a parameter.
     pub fn parameter(&self, key: ParamKey) -> Option<Vec<usize>> {
-        let node = self.get(key.layer)?;
-        let parameters = node.layer.parameters(self.input_shape(node).channels());
-        parameters.into_iter().find(|(role, _)| *role == key.role).map(|(_, shape)| shape)
+        let mut found = None;
+        if let Some(node) = self.get(key.layer) {
+            self.each_parameter(node, &mut |other, shape| {
+                if other == key {
+                    found = Some(shape.to_vec());
+                }
+            });
+        }
+        found
     }
 
-    /// A copy to be changed and built anew.
-    pub fn draft(&self) -> Draft {
-        let layers = self.nodes().map(|node| (node.id, (node.layer, node.inputs.clone()))).collect();
-        Draft { input: self.input, layers, output: self.output, next: self.next }
+    /// Visits the parameters of a layer and their shapes, in the order of their names.
+    pub(crate) fn each_parameter(&self, node: &Node, visit: &mut dyn FnMut(ParamKey, &[usize])) {
+        let channels = self.input_shape(node).channels();
+        node.layer.each_parameter(channels, &mut |role, shape| visit(ParamKey::new(node.id, role), shape));
     }
 
-    pub(crate) fn graph(&self) -> &DiGraph<Node, usize> {
+    pub(crate) fn graph(&self) -> &Graph {
         &self.graph
     }
 }
@@ -223,252 +249,10 @@ impl std::fmt::Debug for Architecture {
     }
 }
 
-/// Indices of a graph built in topological order are that order.
-trait InOrder {
-    fn node_weights_in_order(&self) -> impl DoubleEndedIterator<Item = &Node> + ExactSizeIterator;
-}
-
-impl InOrder for DiGraph<Node, usize> {
-    fn node_weights_in_order(&self) -> impl DoubleEndedIterator<Item = &Node> + ExactSizeIterator {
-        self.raw_nodes().iter().map(|node| &node.weight)
-    }
-}
-
 impl PartialEq for Architecture {
     /// Equal layers under equal ids; see [`Architecture::is_isomorphic`] for equality up to ids.
     fn eq(&self, other: &Self) -> bool {
         (self.input, self.output, self.next) == (other.input, other.output, other.next)
             && self.nodes().eq(other.nodes())
-    }
-}
-
-/// An architecture in the making.
-///
-/// ```
-/// use morphisms::{Conv, Draft, Shape};
-/// let mut draft = Draft::new(Shape::map(1, 8, 8));
-/// let x = draft.conv_bn_relu(draft.input(), Conv::same(16, 3));
-/// let x = draft.max_pool(x, 2);
-/// let x = draft.conv_bn_relu(x, Conv::same(32, 3));
-/// draft.head(x, 10);
-/// let architecture = draft.build()?;
-/// assert_eq!(architecture.classes(), 10);
-/// # Ok::<(), morphisms::Error>(())
-/// ```
-#[derive(Debug, Clone)]
-pub struct Draft {
-    input: Shape,
-    layers: BTreeMap<LayerId, (Layer, Vec<LayerId>)>,
-    output: LayerId,
-    next: u32,
-}
-
-impl Draft {
-    /// A draft that holds nothing but the input.
-    pub fn new(input: Shape) -> Self {
-        let id = LayerId(0);
-        Self { input, layers: BTreeMap::from([(id, (Layer::Input, Vec::new()))]), output: id, next: 1 }
-    }
-
-    /// The id of the input layer.
-    pub fn input(&self) -> LayerId {
-        let is_input = |(_, (layer, _)): &(&LayerId, &(Layer, Vec<LayerId>))| matches!(layer, Layer::Input);
-        self.layers.iter().find(is_input).map_or(LayerId(0), |(&id, _)| id)
-    }
-
-    /// Adds a layer that reads `inputs`.
-    pub fn push(&mut self, layer: Layer, inputs: &[LayerId]) -> LayerId {
-        let id = LayerId(self.next);
-        self.next += 1;
-        self.layers.insert(id, (layer, inputs.to_vec()));
-        id
-    }
-
-    /// Adds a convolution, a batch norm and a ReLU, one after the other; returns the last.
-    pub fn conv_bn_relu(&mut self, x: LayerId, conv: Conv) -> LayerId {
-        let conv = self.push(Layer::Conv(conv), &[x]);
-        let norm = self.push(Layer::BATCH_NORM, &[conv]);
-        self.push(Layer::RELU, &[norm])
-    }
-
-    /// Adds a max pooling whose square windows tile the map.
-    pub fn max_pool(&mut self, x: LayerId, kernel: usize) -> LayerId {
-        self.push(Layer::Pool { kind: PoolKind::Max, window: Window::tiles(kernel) }, &[x])
-    }
-
-    /// Adds a classifier, global average pooling and a linear layer, and makes its logits the output.
-    pub fn head(&mut self, x: LayerId, classes: usize) -> LayerId {
-        let pooled = self.push(Layer::GlobalAveragePool, &[x]);
-        let flat = self.push(Layer::Flatten, &[pooled]);
-        let logits = self.push(Layer::Linear { out_features: classes, bias: true }, &[flat]);
-        self.set_output(logits);
-        logits
-    }
-
-    /// Makes the output of `id` the output of the network.
-    pub fn set_output(&mut self, id: LayerId) {
-        self.output = id;
-    }
-
-    /// The layer `id`, to be changed in place.
-    pub fn layer_mut(&mut self, id: LayerId) -> Option<&mut Layer> {
-        self.layers.get_mut(&id).map(|(layer, _)| layer)
-    }
-
-    /// The inputs of layer `id`, to be changed in place.
-    pub fn inputs_mut(&mut self, id: LayerId) -> Option<&mut Vec<LayerId>> {
-        self.layers.get_mut(&id).map(|(_, inputs)| inputs)
-    }
-
-    /// The layer `id` and what it reads.
-    #[cfg(feature = "onnx")]
-    pub(crate) fn get(&self, id: LayerId) -> Option<(Layer, &[LayerId])> {
-        self.layers.get(&id).map(|(layer, inputs)| (*layer, inputs.as_slice()))
-    }
-
-    /// Takes out what the output does not depend on.
-    #[cfg(feature = "onnx")]
-    pub(crate) fn keep_needed(&mut self) {
-        let mut needed = BTreeSet::from([self.input()]);
-        let mut next = vec![self.output];
-        while let Some(id) = next.pop() {
-            if needed.insert(id) {
-                next.extend(self.layers.get(&id).into_iter().flat_map(|(_, inputs)| inputs));
-            }
-        }
-        self.layers.retain(|id, _| needed.contains(id));
-    }
-
-    /// Lets every layer that reads `old` read `new` instead, but for `new` itself; the output follows.
-    pub fn redirect(&mut self, old: LayerId, new: LayerId) {
-        for (&id, (_, inputs)) in &mut self.layers {
-            if id != new {
-                inputs.iter_mut().filter(|input| **input == old).for_each(|input| *input = new);
-            }
-        }
-        if self.output == old {
-            self.output = new;
-        }
-    }
-
-    /// Removes the layer `id` that has one input, and lets its readers read that input.
-    pub fn bypass(&mut self, id: LayerId) {
-        if let Some((_, inputs)) = self.layers.remove(&id) {
-            self.redirect(id, inputs[0]);
-        }
-    }
-
-    /// Checks everything and fixes the shapes.
-    ///
-    /// # Errors
-    /// [`Error::Architecture`] with the layer and the reason.
-    pub fn build(self) -> Result<Architecture> {
-        let invalid = |problem: String| Err(Error::Architecture(problem));
-        let inputs = self.layers.values().filter(|(layer, _)| matches!(layer, Layer::Input)).count();
-        if inputs != 1 {
-            return invalid(format!("expected one input layer, found {inputs}"));
-        }
-        if !self.layers.contains_key(&self.output) {
-            return invalid(format!("the output, layer {}, does not exist", self.output));
-        }
-        let order = self.topological_order()?;
-        let architecture = self.with_shapes(&order)?;
-        if !matches!(architecture.shape(architecture.output), Shape::Vector(_)) {
-            let found = architecture.shape(architecture.output);
-            return invalid(format!("the output must be a vector of logits, found a map {found}"));
-        }
-        architecture.check_all_reach_output()?;
-        Ok(architecture)
-    }
-
-    fn topological_order(&self) -> Result<Vec<LayerId>> {
-        let ids: Vec<LayerId> = self.layers.keys().copied().collect();
-        let mut graph = DiGraph::<(), ()>::with_capacity(ids.len(), 2 * ids.len());
-        for _ in &ids {
-            graph.add_node(());
-        }
-        for (place, (id, (_, inputs))) in self.layers.iter().enumerate() {
-            for input in inputs {
-                let Ok(from) = ids.binary_search(input) else {
-                    return Err(Error::Architecture(format!(
-                        "layer {id} reads layer {input}, which does not exist"
-                    )));
-                };
-                graph.add_edge(NodeIndex::new(from), NodeIndex::new(place), ());
-            }
-        }
-        let order = toposort(&graph, None).map_err(|cycle| {
-            Error::Architecture(format!("a cycle through layer {}", ids[cycle.node_id().index()]))
-        })?;
-        Ok(order.into_iter().map(|node| ids[node.index()]).collect())
-    }
-
-    fn with_shapes(mut self, order: &[LayerId]) -> Result<Architecture> {
-        let mut index: Vec<_> =
-            order.iter().enumerate().map(|(place, &id)| (id, NodeIndex::new(place))).collect();
-        index.sort_unstable();
-        let next = self.next.max(index.last().map_or(0, |(id, _)| id.0 + 1));
-        let mut architecture = Architecture {
-            graph: Arc::new(DiGraph::with_capacity(order.len(), 2 * order.len())),
-            index: index.into(),
-            input: self.input,
-            output: self.output,
-            next,
-        };
-        for id in order {
-            let (layer, inputs) = self.layers.remove(id).expect("the order lists every layer once");
-            // Inputs come before their readers, so they are there.
-            let shapes: Vec<Shape> = inputs.iter().map(|&input| architecture.shape(input)).collect();
-            let shape = self.shape_of(*id, &layer, &shapes)?;
-            let sources: Vec<NodeIndex> = inputs.iter().map(|&input| architecture.at(input)).collect();
-            // Nobody else has it yet, so nothing is copied.
-            let graph = Arc::make_mut(&mut architecture.graph);
-            let node = graph.add_node(Node { id: *id, layer, inputs, shape });
-            for (position, source) in sources.into_iter().enumerate() {
-                graph.add_edge(source, node, position);
-            }
-        }
-        Ok(architecture)
-    }
-
-    fn shape_of(&self, id: LayerId, layer: &Layer, inputs: &[Shape]) -> Result<Shape> {
-        let at = |problem: String| Error::Architecture(format!("layer {id}: {problem}"));
-        let shape = match layer {
-            Layer::Input if inputs.is_empty() => self.input,
-            _ => layer.output_shape(inputs).map_err(|error| at(error.to_string()))?,
-        };
-        let (height, width) = shape.spatial();
-        let elements =
-            [shape.channels(), height, width].iter().fold(1u128, |n, &size| n.saturating_mul(size as u128));
-        let channels = inputs.first().map_or(1, Shape::channels);
-        let parameters = layer
-            .parameters(channels)
-            .into_iter()
-            .map(|(_, shape)| shape.iter().fold(1u128, |n, &size| n.saturating_mul(size as u128)));
-        match elements.max(parameters.max().unwrap_or(0)) {
-            0 => Err(at(format!("output shape {shape} is empty"))),
-            size if size > LARGEST => Err(at(format!("{size} numbers in one tensor, more than {LARGEST}"))),
-            _ => Ok(shape),
-        }
-    }
-}
-
-impl Architecture {
-    fn check_all_reach_output(&self) -> Result<()> {
-        let mut reached = vec![false; self.graph.node_count()];
-        reached[self.place(self.output)] = true;
-        for (place, node) in self.nodes().enumerate().rev() {
-            if reached[place] {
-                node.inputs.iter().for_each(|&input| reached[self.place(input)] = true);
-            }
-        }
-        match reached.iter().filter(|&&reached| !reached).count() {
-            // So nobody reads the output: a reader would have to lead to it, in a cycle.
-            0 => Ok(()),
-            lost => Err(Error::Architecture(format!(
-                "{lost} layers do not lead to the output, layer {}",
-                self.output
-            ))),
-        }
     }
 }

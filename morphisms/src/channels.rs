@@ -5,8 +5,8 @@
 //! that the morphisms need not know the layers in between. The idea is that of dependency graphs in structured
 //! pruning (Fang et al., "DepGraph", CVPR 2023).
 
-use std::collections::BTreeMap;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use crate::architecture::{Architecture, Node};
 use crate::layer::{Conv, Grouping, Layer, LayerId};
@@ -73,7 +73,8 @@ pub struct Channels {
     /// The groups that can change, in the order of their names. Those that touch the image or the logits cannot,
     /// nor can those whose ties do not line up.
     pub groups: Vec<ChannelGroup>,
-    layouts: BTreeMap<LayerId, Vec<Segment>>,
+    /// Sorted by id.
+    layouts: Vec<(LayerId, Arc<[Segment]>)>,
 }
 
 impl Channels {
@@ -83,14 +84,20 @@ impl Channels {
         for node in architecture.nodes() {
             ties.visit(architecture, node);
         }
-        let logits = ties.layouts[&architecture.output()].clone();
+        let logits = ties.layouts[architecture.place(architecture.output())].clone();
         logits.iter().for_each(|segment| ties.freeze(segment.set));
-        ties.finish()
+        ties.finish(architecture)
     }
 
     /// The channel axis of a layer's output, segment by segment.
+    ///
+    /// # Panics
+    /// If the architecture has no such layer.
     pub fn layout(&self, layer: LayerId) -> &[Segment] {
-        &self.layouts[&layer]
+        match self.layouts.binary_search_by_key(&layer, |entry| entry.0) {
+            Ok(place) => &self.layouts[place].1,
+            Err(_) => panic!("no layer {layer} in this architecture"),
+        }
     }
 
     /// The group that layer `name` names.
@@ -107,7 +114,7 @@ struct Open {
     repeat: usize,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 struct Set {
     parent: usize,
     channels: usize,
@@ -121,13 +128,14 @@ struct Set {
 #[derive(Debug, Default)]
 struct Ties {
     sets: Vec<Set>,
-    /// Shared by the layers that leave the channels where they are.
-    layouts: BTreeMap<LayerId, Rc<[Open]>>,
+    /// Of the layers so far, in topological order. Shared by those that leave the channels where they are.
+    layouts: Vec<Rc<[Open]>>,
 }
 
 impl Ties {
     fn visit(&mut self, architecture: &Architecture, node: &Node) {
-        let inputs: Vec<Rc<[Open]>> = node.inputs.iter().map(|input| self.layouts[input].clone()).collect();
+        let layout = |&input: &LayerId| self.layouts[architecture.place(input)].clone();
+        let inputs: Vec<Rc<[Open]>> = node.inputs.iter().map(layout).collect();
         let layout = match &node.layer {
             Layer::Input => {
                 let made = self.make(node, node.shape.channels());
@@ -177,7 +185,7 @@ impl Ties {
             }
             Layer::Concat => inputs.iter().flat_map(|input| input.iter().copied()).collect(),
         };
-        self.layouts.insert(node.id, layout);
+        self.layouts.push(layout);
     }
 
     fn conv(&mut self, node: &Node, conv: &Conv, input: &[Open], in_channels: usize) -> Rc<[Open]> {
@@ -266,37 +274,55 @@ impl Ties {
         if a == b {
             return;
         }
-        let other = self.sets[b].clone();
+        let Set { blocks, even, frozen, ref mut ties, .. } = self.sets[b];
+        let ties = std::mem::take(ties);
         self.sets[b].parent = a;
         let set = &mut self.sets[a];
-        set.ties.extend(other.ties);
-        set.even |= other.even;
-        set.frozen |= other.frozen;
-        set.blocks = least_common_multiple(set.blocks, other.blocks);
+        set.ties.extend(ties);
+        set.even |= even;
+        set.frozen |= frozen;
+        set.blocks = least_common_multiple(set.blocks, blocks);
     }
 
-    fn finish(mut self) -> Channels {
-        for set in &mut self.sets {
-            set.ties.sort_unstable();
-            set.ties.dedup();
+    fn finish(mut self, architecture: &Architecture) -> Channels {
+        let mut groups: Vec<(usize, ChannelGroup)> = Vec::new();
+        for place in 0..self.sets.len() {
+            let Set { parent, channels, blocks, even, frozen, ref mut ties } = self.sets[place];
+            if parent == place && !frozen {
+                let mut ties = std::mem::take(ties);
+                ties.sort_unstable();
+                ties.dedup();
+                groups.push((place, ChannelGroup { channels, blocks, even, ties }));
+            }
         }
-        let is_group = |set: &usize| self.sets[*set].parent == *set && !self.sets[*set].frozen;
-        let group = |set: usize| {
-            let Set { channels, blocks, even, ties, .. } = self.sets[set].clone();
-            (set, ChannelGroup { channels, blocks, even, ties })
-        };
-        let mut groups: Vec<_> = (0..self.sets.len()).filter(is_group).map(group).collect();
         groups.sort_by_key(|(_, group)| group.name());
         let mut places = vec![None; self.sets.len()];
         groups.iter().enumerate().for_each(|(place, &(set, _))| places[set] = Some(place));
+        let layouts = self.segments(architecture, &places);
+        Channels { groups: groups.into_iter().map(|(_, group)| group).collect(), layouts }
+    }
+
+    /// The layouts with the places of their groups, by layer.
+    fn segments(
+        &self,
+        architecture: &Architecture,
+        places: &[Option<usize>],
+    ) -> Vec<(LayerId, Arc<[Segment]>)> {
         let segment = |open: &Open| Segment {
             group: places[self.root(open.set)],
             channels: open.channels,
             repeat: open.repeat,
         };
-        let layouts =
-            self.layouts.iter().map(|(&id, layout)| (id, layout.iter().map(segment).collect())).collect();
-        Channels { groups: groups.into_iter().map(|(_, group)| group).collect(), layouts }
+        let mut layouts: Vec<(LayerId, Arc<[Segment]>)> = Vec::with_capacity(self.layouts.len());
+        for (at, (node, layout)) in architecture.nodes().zip(&self.layouts).enumerate() {
+            // Most have the layout of the layer before.
+            let shared = at > 0 && Rc::ptr_eq(layout, &self.layouts[at - 1]);
+            let segments =
+                if shared { layouts[at - 1].1.clone() } else { layout.iter().map(segment).collect() };
+            layouts.push((node.id, segments));
+        }
+        layouts.sort_by_key(|&(id, _)| id);
+        layouts
     }
 }
 

@@ -92,9 +92,9 @@ impl Extents<'_> {
     /// How many slices an index takes of an axis of `size`.
     fn gathered(&self, index: &Index, size: usize) -> Result<usize> {
         match index {
-            Index::Fixed(index) => match index.iter().find(|&&slice| slice >= size) {
-                Some(slice) => Err(invalid(format!("slice {slice} of an axis of {size}"))),
-                None => Ok(index.len()),
+            Index::Fixed(index) => match index.iter().max() {
+                Some(slice) if *slice >= size => Err(invalid(format!("slice {slice} of an axis of {size}"))),
+                _ => Ok(index.len()),
             },
             Index::Selected { selection, pieces } => {
                 let (_, selections) = self.symbolic.ok_or_else(unresolved)?;
@@ -141,6 +141,6 @@ fn invalid(problem: impl std::fmt::Display) -> Error {
     Error::Weights(format!("the inheritance does not fit: {problem}"))
 }
 
-fn unresolved() -> Error {
+pub(crate) fn unresolved() -> Error {
     Error::Weights("a symbolic inheritance must be resolved before it is applied".into())
 }

@@ -1,256 +1,72 @@
 //! Inheritance: where each parameter of a child comes from, as plain data.
 
+mod evaluate;
+mod numbers;
+mod resolve;
+mod source;
+
 use std::borrow::Cow;
-use std::collections::BTreeMap;
-use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet};
 
 use candle_core::{DType, Device, Tensor};
 use serde::{Deserialize, Serialize};
 
 use crate::architecture::{Architecture, ParamKey};
 use crate::extent::Extents;
-use crate::init::Seed;
 use crate::layer::{LayerId, Role};
 use crate::network::Network;
 use crate::select::Selection;
-use crate::surgery::Separable;
 use crate::weights::Weights;
-use crate::{Error, Result, surgery};
+use crate::{Error, Result};
 
-/// Where a tensor comes from: an expression over the parent's parameters.
-///
-/// The variants from [`Source::Factor`] on are symbolic: they depend on the parent's numbers, and
-/// [`Inheritance::resolve`] replaces them by plain ones.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Source {
-    /// The parent's tensor itself; the child shares its storage.
-    Parent(ParamKey),
-    /// Slices of a tensor along an axis, each one scaled.
-    Gather {
-        /// The tensor that is gathered from.
-        of: Box<Source>,
-        /// The axis.
-        axis: usize,
-        /// Which slices, in the child's order.
-        index: Index,
-        /// A factor for each slice; none: all 1.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        scale: Option<Vec<f64>>,
-    },
-    /// Tensors side by side along an axis.
-    Join {
-        /// The tensors.
-        of: Vec<Source>,
-        /// The axis.
-        axis: usize,
-    },
-    /// The sum, number by number, of tensors of one shape.
-    Sum {
-        /// The tensors.
-        of: Vec<Source>,
-    },
-    /// The kernel `[channels, channels, height, width]`, odd sizes, that convolves every channel with a unit
-    /// impulse: the identity under "same" padding.
-    Dirac {
-        /// Channels in and out.
-        channels: usize,
-        /// Height and width.
-        kernel: (usize, usize),
-    },
-    /// One value everywhere.
-    Constant {
-        /// Shape.
-        shape: Vec<usize>,
-        /// Value.
-        value: f64,
-    },
-    /// Draws from a normal distribution, by name.
-    Normal {
-        /// Shape.
-        shape: Vec<usize>,
-        /// Standard deviation.
-        std: f64,
-        /// The stream.
-        seed: Seed,
-    },
-    /// Numbers; what resolving a symbolic source leaves.
-    Values {
-        /// Shape.
-        shape: Vec<usize>,
-        /// Numbers, row by row.
-        values: Vec<f64>,
-    },
-    /// Half of the least-squares depthwise-separable factorisation of a dense kernel (symbolic).
-    Factor {
-        /// The dense kernel `[out, in, height, width]`.
-        of: Box<Source>,
-        /// Which half.
-        part: FactorPart,
-    },
-    /// A statistic of the output of a parent's layer over the calibration batch (symbolic). Without a batch it is
-    /// that of standardised activations: mean 0, variance `1 - eps`, so that with `gamma` 1 the batch norm is the
-    /// identity.
-    Statistic {
-        /// The layer.
-        layer: LayerId,
-        /// Which statistic.
-        of: Statistic,
-        /// The epsilon of the batch norm that is calibrated.
-        eps: f64,
-    },
-}
-
-/// Which slices a gather takes.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Index {
-    /// These.
-    Fixed(Vec<usize>),
-    /// Those of the channels that a [`Selection`] of the inheritance keeps (symbolic).
-    Selected {
-        /// Place in [`Inheritance::selections`].
-        selection: usize,
-        /// The axis, piece by piece.
-        pieces: Vec<Piece>,
-    },
-}
-
-/// A piece of an axis.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Piece {
-    /// Slices that all stay.
-    All {
-        /// The first.
-        start: usize,
-        /// How many.
-        length: usize,
-    },
-    /// Slices of selectable channels, `repeat` a channel.
-    Chosen {
-        /// The first slice of the first channel.
-        start: usize,
-        /// Slices a channel.
-        repeat: usize,
-    },
-    /// Slices of selectable channels of which those of one block are listed (the input axis of a grouped
-    /// convolution's kernel): the channels kept in the first block.
-    ChosenInBlock {
-        /// Blocks, that is groups of the convolution.
-        blocks: usize,
-    },
-}
-
-/// The halves of a depthwise-separable convolution.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum FactorPart {
-    /// `[in, 1, height, width]`.
-    Depthwise,
-    /// `[out, in, 1, 1]`.
-    Pointwise,
-}
-
-impl FactorPart {
-    /// The shape of this half for a dense kernel.
-    pub(crate) fn shape(self, out: usize, channels: usize, (height, width): (usize, usize)) -> Vec<usize> {
-        match self {
-            Self::Depthwise => vec![channels, 1, height, width],
-            Self::Pointwise => vec![out, channels, 1, 1],
-        }
-    }
-}
-
-/// A statistic of activations, by channel.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Statistic {
-    /// The mean.
-    Mean,
-    /// The biased variance.
-    Variance,
-    /// `sqrt(variance + eps)`: the scale that undoes the normalisation.
-    Deviation,
-}
+pub use source::{FactorPart, Index, Piece, Source, Statistic};
 
 /// Where every parameter of a child comes from. Plain data: it can be printed, stored, sent elsewhere and applied
 /// there to the same bits, once it is closed, that is, free of symbolic sources.
+///
+/// In JSON, of a child that loses layer 4 and gets other numbers for the bias of layer 7:
+///
+/// ```
+/// let text = r#"{
+///   "rest": {"kept_but": ["4.weight"]},
+///   "sources": {"7.bias": {"constant": {"shape": [10], "value": 0.0}}}
+/// }"#;
+/// let inheritance: morphisms::Inheritance = serde_json::from_str(text)?;
+/// assert!(inheritance.is_closed());
+/// # Ok::<(), morphisms::Error>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Inheritance {
-    /// A source for each parameter of the child.
+    /// What becomes of the parent's parameters that `sources` does not name.
+    #[serde(default, skip_serializing_if = "Rest::is_dropped")]
+    pub rest: Rest,
+    /// Sources of the child's parameters.
     pub sources: BTreeMap<ParamKey, Source>,
     /// The channel selections that symbolic indices refer to.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub selections: Vec<Selection>,
 }
 
-impl Source {
-    /// Slices of `self` along an axis.
-    pub fn gather(self, axis: usize, index: Vec<usize>, scale: Option<Vec<f64>>) -> Self {
-        Self::Gather { of: Box::new(self), axis, index: Index::Fixed(index), scale }
+/// What becomes of the parameters of a parent that an [`Inheritance`] gives no source for.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Rest {
+    /// The child has none of them.
+    #[default]
+    Dropped,
+    /// The child keeps all of them but these.
+    KeptBut(BTreeSet<ParamKey>),
+}
+
+impl Rest {
+    fn is_dropped(&self) -> bool {
+        *self == Self::Dropped
     }
 
-    fn is_closed(&self) -> bool {
+    fn keeps(&self, key: ParamKey) -> bool {
         match self {
-            Self::Parent(_)
-            | Self::Dirac { .. }
-            | Self::Constant { .. }
-            | Self::Normal { .. }
-            | Self::Values { .. } => true,
-            Self::Gather { of, index, .. } => matches!(index, Index::Fixed(_)) && of.is_closed(),
-            Self::Join { of, .. } | Self::Sum { of } => of.iter().all(Self::is_closed),
-            Self::Factor { .. } | Self::Statistic { .. } => false,
-        }
-    }
-
-    /// Rebuilds the expression bottom up.
-    fn map(self, change: &mut dyn FnMut(Self) -> Result<Self>) -> Result<Self> {
-        let mut all = |of: Vec<Self>| of.into_iter().map(|source| source.map(change)).collect::<Result<_>>();
-        let inner = match self {
-            Self::Gather { of, axis, index, scale } => {
-                Self::Gather { of: Box::new(of.map(change)?), axis, index, scale }
-            }
-            Self::Join { of, axis } => Self::Join { of: all(of)?, axis },
-            Self::Sum { of } => Self::Sum { of: all(of)? },
-            Self::Factor { of, part } => Self::Factor { of: Box::new(of.map(change)?), part },
-            leaf @ (Self::Parent(_)
-            | Self::Dirac { .. }
-            | Self::Constant { .. }
-            | Self::Normal { .. }
-            | Self::Values { .. }
-            | Self::Statistic { .. }) => leaf,
-        };
-        change(inner)
-    }
-
-    fn evaluate(&self, parent: &Weights, dtype: DType, device: &Device) -> Result<Tensor> {
-        let tensor = |values: Vec<f64>, shape: &[usize]| -> Result<Tensor> {
-            Ok(Tensor::from_vec(values, shape, device)?.to_dtype(dtype)?)
-        };
-        let all = |of: &[Self]| -> Result<Vec<Tensor>> {
-            of.iter().map(|part| part.evaluate(parent, dtype, device)).collect()
-        };
-        match self {
-            Self::Parent(key) => Ok(parent.get(*key)?.clone()),
-            Self::Gather { of, axis, index: Index::Fixed(index), scale } => {
-                let all = of.evaluate(parent, dtype, device)?;
-                surgery::gather("inheritance", &all, *axis, index, scale.as_deref())
-            }
-            Self::Join { of, axis } => Ok(Tensor::cat(&all(of)?, *axis)?),
-            Self::Sum { of } => {
-                let sum = all(of)?.into_iter().map(Ok).reduce(|sum, next| sum? + next?);
-                Ok(sum.ok_or_else(|| Error::Weights("nothing to add".into()))??)
-            }
-            Self::Dirac { channels, kernel } => surgery::dirac(*channels, *kernel, dtype, device),
-            Self::Constant { shape, value } => tensor(vec![*value; shape.iter().product()], shape),
-            Self::Normal { shape, std, seed } => tensor(seed.normal(*std, shape.iter().product()), shape),
-            Self::Values { shape, values } => tensor(values.clone(), shape),
-            Self::Gather { index: Index::Selected { .. }, .. }
-            | Self::Factor { .. }
-            | Self::Statistic { .. } => {
-                Err(Error::Weights("a symbolic inheritance must be resolved before it is applied".into()))
-            }
+            Self::Dropped => false,
+            Self::KeptBut(others) => !others.contains(&key),
         }
     }
 }
@@ -258,32 +74,27 @@ impl Source {
 impl Inheritance {
     /// Every parameter of `child` that `parent` has too, in the same shape, is kept; the rest is to be set.
     pub fn keep(parent: &Architecture, child: &Architecture) -> Self {
-        let mut sources = Vec::new();
-        for node in child.nodes_by_id() {
-            let Some(before) = parent.get(node.id) else { continue };
-            let [from, to] =
-                [(parent, before), (child, node)].map(|(of, node)| of.input_shape(node).channels());
-            let same = (before.layer, from) == (node.layer, to);
-            let before = if same { Vec::new() } else { before.layer.parameters(from) };
-            node.layer.each_parameter(to, &mut |role, shape| {
-                if same || before.iter().any(|(other, old)| (*other, &old[..]) == (role, shape)) {
-                    let key = ParamKey::new(node.id, role);
-                    sources.push((key, Source::Parent(key)));
-                }
-            });
-        }
-        Self { sources: sources.into_iter().collect(), selections: Vec::new() }
+        let lost = child.differences(parent);
+        let lost = lost.iter().copied().filter(|key| parent.has_parameter(*key)).collect();
+        Self { rest: Rest::KeptBut(lost), sources: BTreeMap::new(), selections: Vec::new() }
     }
 
     /// Sets the source of a parameter.
     pub fn set(&mut self, layer: LayerId, role: Role, source: Source) {
-        self.sources.insert(ParamKey::new(layer, role), source);
+        self.insert(ParamKey::new(layer, role), source);
     }
 
     /// Wraps the source of a parameter, the parent's tensor if none is set yet.
     pub fn change(&mut self, key: ParamKey, wrap: impl FnOnce(Source) -> Source) {
         let source = self.sources.remove(&key).unwrap_or(Source::Parent(key));
-        self.sources.insert(key, wrap(source));
+        self.insert(key, wrap(source));
+    }
+
+    fn insert(&mut self, key: ParamKey, source: Source) {
+        if let Rest::KeptBut(others) = &mut self.rest {
+            others.remove(&key);
+        }
+        self.sources.insert(key, source);
     }
 
     /// A batch norm that changes nothing where it is inserted, behind layer `at`: normalised by the statistics
@@ -301,9 +112,19 @@ impl Inheritance {
         self.sources.values().all(Source::is_closed)
     }
 
-    /// The parent's parameters that the child keeps untouched.
-    pub fn kept(&self) -> impl Iterator<Item = ParamKey> {
-        self.sources.iter().filter(|(_, source)| matches!(source, Source::Parent(_))).map(|(&key, _)| key)
+    /// Where the child's parameter `key` comes from, none if the child has no such parameter. What is kept with the rest
+    /// comes from the parent's parameter of that name, whether there is one or not.
+    pub fn source(&self, key: ParamKey) -> Option<Cow<'_, Source>> {
+        let kept = || self.rest.keeps(key).then_some(Cow::Owned(Source::Parent(key)));
+        self.sources.get(&key).map(Cow::Borrowed).or_else(kept)
+    }
+
+    /// The child's parameters that are untouched ones of `parent`.
+    pub fn kept(&self, parent: &Architecture) -> impl Iterator<Item = ParamKey> {
+        let rest = parent.parameters().into_keys();
+        let rest = rest.filter(|&key| self.rest.keeps(key) && !self.sources.contains_key(&key));
+        let named = self.sources.iter().filter(|(_, source)| matches!(source, Source::Parent(_)));
+        rest.chain(named.map(|(&key, _)| key))
     }
 
     /// Replaces symbolic sources by what they stand for in `parent`. `batch` is what [`Source::Statistic`] is
@@ -315,35 +136,24 @@ impl Inheritance {
         Ok(self.resolved(parent, batch)?.into_owned())
     }
 
-    /// As [`Inheritance::resolve`], without a copy of what is closed already.
-    pub(crate) fn resolved(&self, parent: &Network, batch: Option<&Tensor>) -> Result<Cow<'_, Self>> {
-        if self.is_closed() {
-            return Ok(Cow::Borrowed(self));
-        }
-        let extents = Extents { parent: parent.weights(), symbolic: Some((parent, &self.selections)) };
-        self.sources.values().try_for_each(|source| extents.of(source).map(drop))?;
-        let chosen =
-            self.selections.iter().map(|selection| selection.choose(parent)).collect::<Result<Vec<_>>>()?;
-        let mut measured = BTreeMap::new();
-        let mut close = |source| close(source, parent, batch, &chosen, &mut measured);
-        let sources = self.sources.iter().map(|(&key, source)| Ok((key, source.clone().map(&mut close)?)));
-        Ok(Cow::Owned(Self { sources: sources.collect::<Result<_>>()?, selections: Vec::new() }))
-    }
-
-    /// The child's weights.
+    /// The child's weights. What is kept shares the parent's storage and costs nothing, however much it is.
     ///
     /// # Errors
     /// When the inheritance is symbolic or does not fit the parent.
     pub fn apply(&self, parent: &Weights, dtype: DType, device: &Device) -> Result<Weights> {
         let extents = Extents { parent, symbolic: None };
-        let evaluate = |(&key, source): (&ParamKey, &Source)| {
-            // Most are kept, and what is kept has a shape already.
+        let mut child = match &self.rest {
+            Rest::Dropped => Weights::default(),
+            Rest::KeptBut(others) => parent.without(others),
+        };
+        for (&key, source) in &self.sources {
+            // What is the parent's has a shape already.
             if !matches!(source, Source::Parent(_)) {
                 extents.of(source)?;
             }
-            Ok((key, source.evaluate(parent, dtype, device)?))
-        };
-        self.sources.iter().map(evaluate).collect()
+            child.insert(key, source.evaluate(parent, dtype, device)?);
+        }
+        Ok(child)
     }
 
     /// The inheritance of a grandchild from its grandparent: `self` from grandparent to parent, `next` from parent
@@ -357,82 +167,25 @@ impl Inheritance {
         }
         let mut substitute = |source| match source {
             Source::Parent(key) => {
-                let found = self.sources.get(&key).cloned();
+                let found = self.source(key).map(Cow::into_owned);
                 found.ok_or_else(|| Error::Weights(format!("no parameter {key} to inherit from")))
             }
             other => Ok(other),
         };
-        let sources =
-            next.sources.iter().map(|(&key, source)| Ok((key, source.clone().map(&mut substitute)?)));
-        Ok(Self { sources: sources.collect::<Result<_>>()?, selections: Vec::new() })
+        let made = next.sources.iter().map(|(&key, source)| Ok((key, source.clone().map(&mut substitute)?)));
+        let mut sources: BTreeMap<_, _> = made.collect::<Result<_>>()?;
+        for (&key, source) in self.sources.iter().filter(|(key, _)| next.rest.keeps(**key)) {
+            sources.entry(key).or_insert_with(|| source.clone());
+        }
+        let rest = match (&self.rest, &next.rest) {
+            (Rest::KeptBut(first), Rest::KeptBut(second)) => {
+                let lost = first.union(second).filter(|key| !sources.contains_key(key));
+                Rest::KeptBut(lost.copied().collect())
+            }
+            (Rest::Dropped, _) | (_, Rest::Dropped) => Rest::Dropped,
+        };
+        Ok(Self { rest, sources, selections: Vec::new() })
     }
-}
-
-/// Channel means and variances of a layer's output; without a batch they depend on epsilon, here its bits.
-type Measured = BTreeMap<(LayerId, u64), (Vec<f64>, Vec<f64>)>;
-
-fn close(
-    source: Source,
-    parent: &Network,
-    batch: Option<&Tensor>,
-    chosen: &[Vec<usize>],
-    measured: &mut Measured,
-) -> Result<Source> {
-    match source {
-        Source::Gather { of, axis, index: Index::Selected { selection, pieces }, scale } => {
-            let index = expand(&pieces, &chosen[selection]);
-            Ok(Source::Gather { of, axis, index: Index::Fixed(index), scale })
-        }
-        Source::Factor { of, part } => {
-            let kernel = of.evaluate(parent.weights(), DType::F64, &parent.device())?.to_dtype(DType::F64)?;
-            let Separable { depthwise, pointwise } = surgery::separate(&kernel)?;
-            let half = match part {
-                FactorPart::Depthwise => depthwise,
-                FactorPart::Pointwise => pointwise,
-            };
-            Ok(Source::Values { shape: half.dims().to_vec(), values: half.flatten_all()?.to_vec1()? })
-        }
-        Source::Statistic { layer, of, eps } => {
-            let (mean, variance) = match measured.entry((layer, eps.to_bits())) {
-                Entry::Occupied(known) => known.into_mut(),
-                Entry::Vacant(place) => place.insert(measure(parent, batch, layer, eps)?),
-            };
-            let values: Vec<f64> = match of {
-                Statistic::Mean => mean.clone(),
-                Statistic::Variance => variance.clone(),
-                Statistic::Deviation => variance.iter().map(|variance| (variance + eps).sqrt()).collect(),
-            };
-            Ok(Source::Values { shape: vec![values.len()], values })
-        }
-        closed => Ok(closed),
-    }
-}
-
-/// The slices that `pieces` of an axis keep when these channels are kept.
-fn expand(pieces: &[Piece], channels: &[usize]) -> Vec<usize> {
-    let slices = |piece: &Piece| match *piece {
-        Piece::All { start, length } => (start..start + length).collect::<Vec<_>>(),
-        Piece::Chosen { start, repeat } => channels
-            .iter()
-            .flat_map(|channel| (0..repeat).map(move |j| start + channel * repeat + j))
-            .collect(),
-        Piece::ChosenInBlock { blocks } => channels[..channels.len() / blocks].to_vec(),
-    };
-    pieces.iter().flat_map(slices).collect()
-}
-
-fn measure(
-    parent: &Network,
-    batch: Option<&Tensor>,
-    layer: LayerId,
-    eps: f64,
-) -> Result<(Vec<f64>, Vec<f64>)> {
-    let Some(batch) = batch else {
-        let channels = parent.architecture().shape(layer).channels();
-        return Ok((vec![0.0; channels], vec![1.0 - eps; channels]));
-    };
-    let (mean, variance) = surgery::channel_statistics(&parent.activation(batch, layer)?)?;
-    Ok((mean.to_vec1()?, variance.to_vec1()?))
 }
 
 #[cfg(test)]
@@ -450,7 +203,7 @@ mod tests {
 
     #[test]
     fn what_has_another_shape_is_not_kept() {
-        let kept = |channels| Inheritance::keep(&one_conv(4), &one_conv(channels)).kept().count();
+        let kept = |channels| Inheritance::keep(&one_conv(4), &one_conv(channels)).kept(&one_conv(4)).count();
         // Of the wider one the bias of the logits is left.
         assert_eq!([kept(4), kept(6)], [one_conv(4).parameters().len(), 1]);
     }
@@ -473,7 +226,9 @@ mod tests {
             let half = Source::Factor { of: Box::new(Source::Parent(weight)), part };
             let zeros = Source::Constant { shape: shape.to_vec(), value: 0.0 };
             let sources = BTreeMap::from([(weight, Source::Sum { of: vec![half, zeros] })]);
-            let closed = Inheritance { sources, selections: Vec::new() }.resolve(&parent, None).unwrap();
+            let closed = Inheritance { rest: Rest::Dropped, sources, selections: Vec::new() }
+                .resolve(&parent, None)
+                .unwrap();
             let made = closed.apply(parent.weights(), DType::F64, &Device::Cpu).unwrap();
             assert_eq!(made.get(weight).unwrap().dims(), shape);
         }
@@ -486,19 +241,84 @@ mod tests {
         let weight = ParamKey::new(LayerId(1), Role::Weight);
         let huge = Source::Constant { shape: vec![1 << 24, 1 << 24], value: 0.0 };
         let half = Source::Factor { of: Box::new(huge.clone()), part: FactorPart::Depthwise };
-        let inheritance = |source| Inheritance { sources: [(weight, source)].into(), selections: Vec::new() };
+        let inheritance = |source| Inheritance {
+            rest: Rest::Dropped,
+            sources: [(weight, source)].into(),
+            selections: Vec::new(),
+        };
         let applied = inheritance(huge).apply(parent.weights(), DType::F64, &Device::Cpu);
         assert!(matches!(applied, Err(Error::Weights(_))));
         assert!(matches!(inheritance(half).resolve(&parent, None), Err(Error::Weights(_))));
     }
 
+    /// As inheritances were written before they left out what is kept.
     #[test]
-    fn every_piece_of_an_axis_keeps_the_slices_of_the_chosen_channels() {
-        let pieces = [Piece::Chosen { start: 0, repeat: 2 }, Piece::All { start: 8, length: 2 }];
-        assert_eq!(expand(&pieces, &[1, 3]), [2, 3, 6, 7, 8, 9]);
-        let behind = [Piece::All { start: 0, length: 1 }, Piece::Chosen { start: 1, repeat: 3 }];
-        assert_eq!(expand(&behind, &[0, 2]), [0, 1, 2, 3, 7, 8, 9]);
-        // A kernel in blocks lists one of them.
-        assert_eq!(expand(&[Piece::ChosenInBlock { blocks: 2 }], &[0, 2, 3, 5]), [0, 2]);
+    fn every_source_may_be_named() {
+        let network = Network::init(one_conv(2), 0, DType::F32, &Device::Cpu).unwrap();
+        let text = r#"{"sources": {
+            "1.weight": {"parent": "1.weight"}, "2.gamma": {"parent": "2.beta"}, "2.beta": {"parent": "2.beta"},
+            "2.mean": {"parent": "2.mean"}, "2.variance": {"parent": "2.variance"}, "6.weight": {"parent": "6.weight"},
+            "6.bias": {"values": {"shape": [2], "values": [0.5, -0.5]}}
+        }}"#;
+        let named: Inheritance = serde_json::from_str(text).unwrap();
+        assert_eq!(named.rest, Rest::Dropped);
+        assert_eq!(named.kept(network.architecture()).count(), 6);
+        let mut short = Inheritance::keep(network.architecture(), network.architecture());
+        for key in ["2.gamma", "6.bias"] {
+            let key: ParamKey = key.parse().unwrap();
+            short.set(key.layer, key.role, named.sources[&key].clone());
+        }
+        let bytes = |inheritance: &Inheritance| {
+            let child = inheritance.apply(network.weights(), DType::F32, &Device::Cpu).unwrap();
+            child.to_safetensors().unwrap()
+        };
+        assert_eq!(bytes(&short), bytes(&named));
+        assert!(
+            serde_json::to_string(&short).unwrap().len() < 170,
+            "{}",
+            serde_json::to_string(&short).unwrap()
+        );
+    }
+
+    /// The same with a source for every parameter.
+    fn in_full(inheritance: &Inheritance, parent: &Architecture) -> Inheritance {
+        let kept = inheritance.kept(parent).map(|key| (key, inheritance.source(key).unwrap().into_owned()));
+        let sources = inheritance.sources.clone().into_iter().chain(kept).collect();
+        Inheritance { rest: Rest::Dropped, sources, selections: Vec::new() }
+    }
+
+    #[test]
+    fn what_is_named_and_what_is_left_out_compose() {
+        let parent = Network::init(one_conv(4), 0, DType::F32, &Device::Cpu).unwrap();
+        let step = |network: &Network, name: &str| {
+            let morphism = crate::catalog::named(name).unwrap();
+            let site = morphism.sites(network.architecture()).pop().unwrap();
+            let rewrite = morphism.rewrite(network.architecture(), &site, 1).unwrap();
+            (rewrite.inheritance.resolve(network, None).unwrap(), network.child(&rewrite, None).unwrap())
+        };
+        for [first, second] in [["deepen", "drop_layer"], ["drop_layer", "deepen"], ["widen", "prune"]] {
+            let (a, child) = step(&parent, first);
+            let (b, grandchild) = step(&child, second);
+            let expected = grandchild.weights().to_safetensors().unwrap();
+            for a in [&a, &in_full(&a, parent.architecture())] {
+                for b in [&b, &in_full(&b, child.architecture())] {
+                    let both = a.then(b).unwrap();
+                    let found = both.apply(parent.weights(), DType::F32, &Device::Cpu).unwrap();
+                    assert_eq!(found.to_safetensors().unwrap(), expected, "{first}, {second}: {both:?}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn what_the_first_step_drops_the_second_cannot_read() {
+        let architecture = one_conv(4);
+        let mut without = Inheritance::keep(&architecture, &architecture);
+        let key: ParamKey = "2.beta".parse().unwrap();
+        without.rest = Rest::KeptBut([key].into());
+        let mut reads = Inheritance::keep(&architecture, &architecture);
+        reads.set(LayerId(2), Role::Gamma, Source::Parent(key));
+        assert!(reads.then(&without).is_ok());
+        assert!(without.then(&reads).unwrap_err().to_string().contains("2.beta"));
     }
 }

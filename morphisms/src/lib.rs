@@ -74,9 +74,9 @@
 //!
 //! # Children without weights
 //!
-//! An [`Inheritance`] may depend on the parent's numbers: the channels with the largest norms, statistics of a batch.
-//! [`Inheritance::resolve`] replaces those by plain values. The result can be printed, stored as JSON, sent elsewhere,
-//! [replayed](Inheritance::apply) from the stored parent to the same bytes, and composed with
+//! An [`Inheritance`] names what changes, and the rest is kept. It may depend on the parent's numbers: the channels with the
+//! largest norms, statistics of a batch. [`Inheritance::resolve`] replaces those by plain values. The result can be printed,
+//! stored as JSON, sent elsewhere, [replayed](Inheritance::apply) from the stored parent to the same bytes, and composed with
 //! [`then`](Inheritance::then): `examples/replay.rs`.
 //!
 //! # Formats
@@ -128,7 +128,9 @@ pub mod onnx;
 mod reach;
 mod rescale;
 mod resize;
+mod rows;
 mod select;
+mod shared_map;
 #[cfg(feature = "proptest")]
 pub mod strategies;
 pub mod surgery;
@@ -142,7 +144,7 @@ pub use channels::{ChannelGroup, Channels, Segment, Tie};
 pub use error::{Error, Result};
 pub use fingerprint::Fingerprint;
 pub use forward::{BatchStatistics, Mode, Pass, forward, forward_by};
-pub use inheritance::{FactorPart, Index, Inheritance, Piece, Source, Statistic};
+pub use inheritance::{FactorPart, Index, Inheritance, Piece, Rest, Source, Statistic};
 pub use init::{Seed, he_std, init};
 pub use layer::{Conv, Grouping, Layer, LayerId, Padding, PoolKind, Role, Shape, Window};
 pub use morphism::{Morphism, Promise, Rewrite, Site};

@@ -6,6 +6,7 @@ use candle_core::{DType, Device, Tensor};
 use crate::Result;
 use crate::architecture::{Architecture, ParamKey};
 use crate::forward::{self, Mode, Pass};
+use crate::inheritance::{Inheritance, Rest};
 use crate::init::init;
 use crate::layer::{LayerId, Role};
 use crate::morphism::Rewrite;
@@ -116,8 +117,22 @@ impl Network {
     /// When the rewrite is not one of this network's architecture.
     pub fn child(&self, rewrite: &Rewrite, batch: Option<&Tensor>) -> Result<Self> {
         let inheritance = rewrite.inheritance.resolved(self, batch)?;
-        let weights = inheritance.apply(&self.weights, self.dtype(), &self.device())?;
-        Self::of(rewrite.architecture.clone(), weights, self.dtype(), self.device())
+        let weights = inheritance.apply(&self.weights, self.dtype, &self.device)?;
+        let child = Self { architecture: rewrite.architecture.clone(), weights, ..self.clone() };
+        child.check_against(self, &inheritance)?;
+        Ok(child)
+    }
+
+    /// Whether the weights fit the architecture, looking only at what may differ from a parent whose weights fit.
+    fn check_against(&self, parent: &Self, inheritance: &Inheritance) -> Result<()> {
+        let differences = self.architecture.known_differences(&parent.architecture);
+        let (Some(differences), Rest::KeptBut(lost)) = (differences, &inheritance.rest) else {
+            return self.weights.check(&self.architecture);
+        };
+        let set = &inheritance.sources;
+        let others = differences.iter().chain(lost).filter(|key| !set.contains_key(key));
+        let mut changed = set.keys().chain(others);
+        changed.try_for_each(|&key| self.weights.check_one(&self.architecture, key, self.dtype))
     }
 
     /// This network with the running statistics of every batch norm replaced by those of `images`
@@ -171,6 +186,44 @@ mod tests {
         let child = parent.child(&skip_add.rewrite(parent.architecture(), site, 0).unwrap(), None).unwrap();
         assert_eq!((parent.dtype(), child.dtype()), (DType::F64, DType::F64));
         child.logits(&Tensor::ones((1, 2, 4, 4), DType::F64, &Device::Cpu).unwrap()).unwrap();
+    }
+
+    /// Whether the rewrite was made from this very architecture or from one like it, of which nothing is known.
+    #[test]
+    fn a_rewrite_that_does_not_fit_is_refused() {
+        let parent = Network::builder(Shape::map(1, 4, 4)).conv_bn_relu(2, 3).head(2).init(0).unwrap();
+        let twin = Network::init(
+            serde_json::from_str(&serde_json::to_string(parent.architecture()).unwrap()).unwrap(),
+            0,
+            DType::F32,
+            &Device::Cpu,
+        )
+        .unwrap();
+        let mut draft = parent.architecture().draft();
+        let layers: Vec<LayerId> = parent.architecture().nodes().map(|node| node.id).collect();
+        draft.bypass(layers[2]);
+        let without_norm = draft.build().unwrap();
+        let keys: Vec<ParamKey> = parent.architecture().parameters().into_keys().collect();
+        let refused = |architecture: &Architecture, rest: Vec<ParamKey>, set: Option<ParamKey>| {
+            let rest = Rest::KeptBut(rest.into_iter().collect());
+            let zeros = crate::inheritance::Source::Constant { shape: vec![3], value: 0.0 };
+            let sources = set.map(|key| (key, zeros)).into_iter().collect();
+            let inheritance = Inheritance { rest, sources, selections: Vec::new() };
+            let rewrite = Rewrite { architecture: architecture.clone(), inheritance };
+            let texts = [&parent, &twin]
+                .map(|network| network.child(&rewrite, None).map_err(|error| error.to_string()));
+            let [here, there] = texts.map(|child| child.err());
+            assert_eq!(here.is_some(), there.is_some());
+            here
+        };
+        let of_norm: Vec<ParamKey> = keys.iter().copied().filter(|key| key.layer == layers[2]).collect();
+        assert_eq!(refused(&without_norm, of_norm.clone(), None), None);
+        let kept = refused(&without_norm, of_norm[1..].to_vec(), None).unwrap();
+        assert!(kept.contains(&of_norm[0].to_string()) && kept.contains("not belong"), "{kept}");
+        let lost = refused(&without_norm, of_norm.iter().chain(&keys[..1]).copied().collect(), None).unwrap();
+        assert!(lost.contains(&format!("no parameter {}", keys[0])), "{lost}");
+        let reshaped = refused(&without_norm, of_norm, Some(keys[keys.len() - 1])).unwrap();
+        assert!(reshaped.contains("expected shape [2], found [3]"), "{reshaped}");
     }
 
     #[test]

@@ -156,7 +156,13 @@ impl Work<'_> {
                     slices.iter().map(|(slice, _)| slice.unwrap_or_else(&mut number)).collect();
                 let fresh = fresh(key, &shape, axis, next - old, *seed);
                 let join = move |source| Source::Join { of: vec![source, fresh], axis };
-                (index.len(), Box::new(move |source| join(source).gather(axis, index, None)))
+                let in_order = index.iter().copied().eq(0..index.len());
+                let size = index.len();
+                let wrap = move |source| match in_order {
+                    true => join(source),
+                    false => join(source).gather(axis, index, None),
+                };
+                (size, Box::new(wrap))
             }
             Resize::Keep(keep) => {
                 let pieces = self.pieces(layout, blocks);

@@ -51,6 +51,7 @@ pub use norm::{BatchNorm, channel_statistics, fold_batch_norm, identity_batch_no
 pub use separable::{Separable, separate};
 
 pub(crate) use channels::gather;
+pub(crate) use identity::impulses;
 
 use std::fmt::Display;
 

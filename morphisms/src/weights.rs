@@ -1,17 +1,19 @@
 //! Weights: the parameters of a network, as plain tensors.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use candle_core::{DType, Device, Tensor};
 
 use crate::architecture::{Architecture, ParamKey};
+use crate::shared_map::SharedMap;
 use crate::{Error, Result, files};
 
 /// The tensors of a network by name, never a `Var`: writing into a `Var` in place would change every network that
-/// shares its storage. Cloning copies no numbers.
+/// shares its storage. Cloning copies no numbers, and a clone that
+/// gets other tensors shares the rest with the original, names and all.
 #[derive(Debug, Clone, Default)]
-pub struct Weights(BTreeMap<ParamKey, Tensor>);
+pub struct Weights(SharedMap<Tensor>);
 
 impl Weights {
     /// The tensor `key`.
@@ -19,17 +21,24 @@ impl Weights {
     /// # Errors
     /// [`Error::Weights`] if there is none.
     pub fn get(&self, key: ParamKey) -> Result<&Tensor> {
-        self.0.get(&key).ok_or_else(|| Error::Weights(format!("no parameter {key}")))
+        self.0.get(key.number()).ok_or_else(|| missing(key))
     }
 
     /// Sets the tensor `key`.
     pub fn insert(&mut self, key: ParamKey, tensor: Tensor) {
-        self.0.insert(key, tensor);
+        self.0.insert(key.number(), tensor);
+    }
+
+    /// The tensors but these.
+    pub(crate) fn without(&self, keys: &BTreeSet<ParamKey>) -> Self {
+        let mut others = self.clone();
+        keys.iter().for_each(|key| others.0.remove(key.number()));
+        others
     }
 
     /// All tensors in the order of their names.
     pub fn iter(&self) -> impl Iterator<Item = (ParamKey, &Tensor)> {
-        self.0.iter().map(|(&key, tensor)| (key, tensor))
+        self.0.iter().map(|(number, tensor)| (ParamKey::numbered(number), tensor))
     }
 
     /// The number of tensors.
@@ -39,7 +48,7 @@ impl Weights {
 
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.len() == 0
     }
 
     /// The tensors in another number format.
@@ -47,7 +56,7 @@ impl Weights {
     /// # Errors
     /// When candle cannot convert.
     pub fn to_dtype(&self, dtype: DType) -> Result<Self> {
-        self.0.iter().map(|(&key, tensor)| Ok((key, tensor.to_dtype(dtype)?))).collect()
+        self.iter().map(|(key, tensor)| Ok((key, tensor.to_dtype(dtype)?))).collect()
     }
 
     /// Whether every tensor fits `architecture`: the same names and shapes, one number format.
@@ -55,25 +64,33 @@ impl Weights {
     /// # Errors
     /// [`Error::Weights`] that names the first parameter that does not fit.
     pub fn check(&self, architecture: &Architecture) -> Result<()> {
-        let mut found = self.0.iter().peekable();
-        let dtype = self.0.values().next().map_or(DType::F32, Tensor::dtype);
+        let mut found = self.iter().peekable();
+        let dtype = self.iter().next().map_or(DType::F32, |(_, tensor)| tensor.dtype());
         let mut checked = Ok(());
         for node in architecture.nodes_by_id() {
-            let channels = architecture.input_shape(node).channels();
-            node.layer.each_parameter(channels, &mut |role, shape| {
-                let key = ParamKey::new(node.id, role);
+            architecture.each_parameter(node, &mut |key, shape| {
                 if checked.is_ok() {
                     // Both are in the order of their names, so what comes before `key` belongs to nothing.
-                    checked = match found.next_if(|(next, _)| **next <= key) {
-                        Some((&next, tensor)) if next == key => fits(key, tensor, shape, dtype),
-                        Some((&next, _)) => Err(superfluous(next)),
-                        None => Err(Error::Weights(format!("no parameter {key}"))),
+                    checked = match found.next_if(|(next, _)| *next <= key) {
+                        Some((next, tensor)) if next == key => fits(key, tensor, shape, dtype),
+                        Some((next, _)) => Err(superfluous(next)),
+                        None => Err(missing(key)),
                     };
                 }
             });
         }
         checked?;
-        found.next().map_or(Ok(()), |(next, _)| Err(superfluous(*next)))
+        found.next().map_or(Ok(()), |(next, _)| Err(superfluous(next)))
+    }
+
+    /// Whether the parameter `key` is there or not, as `architecture` has it.
+    pub(crate) fn check_one(&self, architecture: &Architecture, key: ParamKey, dtype: DType) -> Result<()> {
+        match (architecture.parameter(key), self.0.get(key.number())) {
+            (Some(shape), Some(tensor)) => fits(key, tensor, &shape, dtype),
+            (Some(_), None) => Err(missing(key)),
+            (None, Some(_)) => Err(superfluous(key)),
+            (None, None) => Ok(()),
+        }
     }
 
     /// The tensors in the safetensors format. Equal weights give equal bytes.
@@ -82,7 +99,6 @@ impl Weights {
     /// When a tensor cannot be read back from its device.
     pub fn to_safetensors(&self) -> Result<Vec<u8>> {
         let named: Vec<(String, Tensor)> = self
-            .0
             .iter()
             .map(|(key, tensor)| Ok((key.to_string(), tensor.contiguous()?)))
             .collect::<Result<_>>()?;
@@ -122,6 +138,10 @@ impl Weights {
     }
 }
 
+fn missing(key: ParamKey) -> Error {
+    Error::Weights(format!("no parameter {key}"))
+}
+
 fn superfluous(key: ParamKey) -> Error {
     Error::Weights(format!("parameter {key} does not belong to the architecture"))
 }
@@ -142,6 +162,6 @@ fn fits(key: ParamKey, tensor: &Tensor, shape: &[usize], dtype: DType) -> Result
 
 impl FromIterator<(ParamKey, Tensor)> for Weights {
     fn from_iter<I: IntoIterator<Item = (ParamKey, Tensor)>>(iter: I) -> Self {
-        Self(iter.into_iter().collect())
+        Self(iter.into_iter().map(|(key, tensor)| (key.number(), tensor)).collect())
     }
 }

@@ -1,10 +1,11 @@
 //! Architectures in JSON.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Architecture, Draft};
+use super::{Architecture, Draft, Node};
 use crate::layer::{Layer, LayerId, Shape};
 
 /// Larger ids are refused in files, so that a line of descent never runs out of them.
@@ -75,12 +76,12 @@ impl<'de> Deserialize<'de> for Architecture {
             if id.0 >= LARGEST_ID {
                 return Err(serde::de::Error::custom(format!("layer {id}: ids are below {LARGEST_ID}")));
             }
-            if layers.insert(id, (layer, inputs)).is_some() {
+            if layers.insert(id, Arc::new(Node::new(id, layer, inputs))).is_some() {
                 return Err(serde::de::Error::custom(format!("layer {id} is listed twice")));
             }
         }
-        Draft { input: document.input, layers, output: document.output, next: document.next_id }
-            .build()
-            .map_err(serde::de::Error::custom)
+        let Document { input, output, next_id: next, .. } = document;
+        let draft = Draft { input, nodes: layers.into_values().collect(), output, next, parent: None };
+        draft.build().map_err(serde::de::Error::custom)
     }
 }

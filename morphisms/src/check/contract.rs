@@ -228,7 +228,7 @@ pub(crate) fn same_interface(parent: &Network, child: &Network) -> Check {
 /// everything is a copy too.
 pub(crate) fn shared(parent: &Network, inheritance: &Inheritance, child: &Network) -> Check {
     for (key, tensor) in child.weights().iter() {
-        if let Some(Source::Parent(origin)) = inheritance.sources.get(&key) {
+        if let Some(Source::Parent(origin)) = inheritance.source(key).as_deref() {
             let kept = parent.weights().get(*origin)?;
             ensure(shares_storage(kept, tensor), Violation::Copied(key))?;
         } else if let Ok(before) = parent.weights().get(key) {

@@ -5,8 +5,8 @@ use rand::RngExt;
 use rand::seq::SliceRandom;
 
 use super::{refuse, shape};
-use crate::Result;
 use crate::init::{Seed, he_std};
+use crate::{Result, rows};
 
 /// How far the shares of a channel's copies may be from adding up to 1.
 const TOLERANCE: f64 = 1e-9;
@@ -186,24 +186,12 @@ fn gather_on_cpu<T: WithDType>(
     let (size, inner) = (dims[axis], dims[axis + 1..].iter().product::<usize>());
     dims[axis] = index.len();
     let scale: Option<Vec<T>> = scale.map(|scale| scale.iter().map(|&factor| T::from_f64(factor)).collect());
-    let mut taken = vec![T::zero(); dims.iter().product()];
-    {
+    let taken = {
         let (storage, layout) = tensor.storage_and_layout();
         let Storage::Cpu(storage) = &*storage else { unreachable!("the device is the CPU") };
         let all = &T::cpu_storage_as_slice(storage)?[layout.start_offset()..][..tensor.elem_count()];
-        for (block, taken) in all.chunks(size * inner).zip(taken.chunks_mut(index.len() * inner)) {
-            for ((place, &slice), taken) in index.iter().enumerate().zip(taken.chunks_exact_mut(inner)) {
-                let slice = &block[slice * inner..][..inner];
-                match &scale {
-                    None => taken.copy_from_slice(slice),
-                    Some(scale) => {
-                        let factor = scale[place];
-                        taken.iter_mut().zip(slice).for_each(|(taken, &value)| *taken = value * factor);
-                    }
-                }
-            }
-        }
-    }
+        rows::gathered(all, size, inner, index, scale.as_deref())
+    };
     Ok(Tensor::from_vec(taken, dims, &Device::Cpu)?)
 }
 

@@ -1,6 +1,6 @@
 //! Layers that change nothing.
 
-use candle_core::{DType, Device, Tensor};
+use candle_core::{DType, Device, Tensor, WithDType};
 
 use super::refuse;
 use crate::Result;
@@ -19,16 +19,25 @@ use crate::Result;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub fn dirac(channels: usize, kernel: (usize, usize), dtype: DType, device: &Device) -> Result<Tensor> {
-    let (height, width) = kernel;
+    let values = impulses::<f64>("dirac", channels, kernel)?;
+    Ok(Tensor::from_vec(values, (channels, channels, kernel.0, kernel.1), device)?.to_dtype(dtype)?)
+}
+
+/// The numbers of [`dirac`].
+pub(crate) fn impulses<T: WithDType>(
+    function: &'static str,
+    channels: usize,
+    (height, width): (usize, usize),
+) -> Result<Vec<T>> {
     if channels == 0 || height % 2 == 0 || width % 2 == 0 {
         let found = format!("{channels} channels and a kernel of {height}x{width}");
-        return refuse("dirac", "at least one channel and a kernel of odd height and width", found);
+        return refuse(function, "at least one channel and a kernel of odd height and width", found);
     }
-    let mut values = vec![0.0; channels * channels * height * width];
+    let mut values = vec![T::zero(); channels * channels * height * width];
     for channel in 0..channels {
-        values[((channel * channels + channel) * height + height / 2) * width + width / 2] = 1.0;
+        values[((channel * channels + channel) * height + height / 2) * width + width / 2] = T::one();
     }
-    Ok(Tensor::from_vec(values, (channels, channels, height, width), device)?.to_dtype(dtype)?)
+    Ok(values)
 }
 
 /// The identity matrix `[features, features]`, for a linear layer that is inserted.

@@ -132,7 +132,7 @@ fn a_copy_of_what_could_be_shared() {
     static COPY: Broken = Broken {
         of: "widen",
         change: |parent, rewrite| {
-            let kept: Vec<ParamKey> = rewrite.inheritance.kept().collect();
+            let kept: Vec<ParamKey> = rewrite.inheritance.kept(parent).collect();
             for key in kept {
                 let index = (0..parent.parameters()[&key][0]).collect();
                 rewrite.inheritance.change(key, |source| source.gather(0, index, None));

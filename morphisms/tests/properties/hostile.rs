@@ -243,7 +243,15 @@ proptest! {
         let rewrite = morphism.rewrite(parent.architecture(), place.get(&sites), 0).unwrap();
         let document = damaged(serde_json::to_value(&rewrite.inheritance).unwrap(), &damage);
         if let Ok(inheritance) = serde_json::from_value::<Inheritance>(document) {
-            let _ = parent.child(&morphisms::Rewrite { inheritance, ..rewrite }, None);
+            // Once as this parent's, of which little is checked, once as any network's.
+            let stranger = serde_json::from_value(serde_json::to_value(&rewrite.architecture).unwrap()).unwrap();
+            let children = [rewrite.architecture, stranger].map(|architecture| {
+                parent.child(&morphisms::Rewrite { architecture, inheritance: inheritance.clone() }, None)
+            });
+            prop_assert_eq!(children[0].is_ok(), children[1].is_ok());
+            for child in children.into_iter().flatten() {
+                child.weights().check(child.architecture()).unwrap();
+            }
         }
     }
 
