@@ -254,8 +254,9 @@ mod tests {
         let parent = draft.build().unwrap();
         let rewrite = Widen.rewrite(&parent, &Site::new(&[LayerId(1)], 2).variant(FRESH), 1).unwrap();
         let key = ParamKey::new(LayerId(1), Role::Weight);
-        let Source::Gather { of, .. } = &rewrite.inheritance.sources[&key] else { panic!("a gather") };
-        let Source::Join { of, axis: 0 } = &**of else { panic!("old and fresh rows") };
+        let Source::Join { of, axis: 0 } = &rewrite.inheritance.sources[&key] else {
+            panic!("old and fresh rows")
+        };
         let [Source::Parent(_), Source::Normal { shape, .. }] = &of[..] else { panic!("{of:?}") };
         assert_eq!(shape, &[2, 1, 3, 3]);
     }
