@@ -63,7 +63,9 @@ impl std::str::FromStr for ParamKey {
             let role = Role::ALL.into_iter().find(|role| role.name() == name)?;
             Some(Self { layer: LayerId(layer.parse().ok()?), role })
         };
-        parse().ok_or_else(|| Error::Weights(format!("parameter name: expected LAYER.ROLE, found `{text}`")))
+        // Nor `+1.weight` or `01.weight`: a file could then hold one parameter twice.
+        let key = parse().filter(|key| key.to_string() == text);
+        key.ok_or_else(|| Error::Weights(format!("parameter name: expected LAYER.ROLE, found `{text}`")))
     }
 }
 
@@ -432,25 +434,46 @@ impl Draft {
     }
 
     fn shape_of(&self, id: LayerId, layer: &Layer, inputs: &[Shape]) -> Result<Shape> {
-        let at = |problem: String| Error::Architecture(format!("layer {id}: {problem}"));
         let shape = match layer {
-            Layer::Input if inputs.is_empty() => self.input,
-            _ => layer.output_shape(inputs).map_err(|error| at(error.to_string()))?,
+            Layer::Input if inputs.is_empty() => bounded(self.input),
+            _ => bounded_shape(layer, inputs),
         };
-        let (height, width) = shape.spatial();
-        let elements =
-            [shape.channels(), height, width].iter().fold(1u128, |n, &size| n.saturating_mul(size as u128));
-        let channels = inputs.first().map_or(1, Shape::channels);
-        let parameters = layer
-            .parameters(channels)
-            .into_iter()
-            .map(|(_, shape)| shape.iter().fold(1u128, |n, &size| n.saturating_mul(size as u128)));
-        match elements.max(parameters.max().unwrap_or(0)) {
-            0 => Err(at(format!("output shape {shape} is empty"))),
-            size if size > LARGEST => Err(at(format!("{size} numbers in one tensor, more than {LARGEST}"))),
-            _ => Ok(shape),
-        }
+        shape.map_err(|error| match error {
+            Error::Architecture(problem) => Error::Architecture(format!("layer {id}: {problem}")),
+            other => other,
+        })
     }
+}
+
+/// The output shape of a layer, of a size that can be counted on: it may come from a file.
+pub(crate) fn bounded_shape(layer: &Layer, inputs: &[Shape]) -> Result<Shape> {
+    let shape = layer.output_shape(inputs)?;
+    let mut parameters = 0;
+    layer.each_parameter(inputs.first().map_or(1, Shape::channels), &mut |_, sizes| {
+        parameters = parameters.max(numbers(sizes));
+    });
+    if parameters > LARGEST {
+        return Err(too_large(parameters));
+    }
+    bounded(shape)
+}
+
+/// A shape that is neither empty nor larger than anything.
+pub(crate) fn bounded(shape: Shape) -> Result<Shape> {
+    let (height, width) = shape.spatial();
+    match numbers(&[shape.channels(), height, width]) {
+        0 => Err(Error::Architecture(format!("output shape {shape} is empty"))),
+        size if size > LARGEST => Err(too_large(size)),
+        _ => Ok(shape),
+    }
+}
+
+fn numbers(sizes: &[usize]) -> u128 {
+    sizes.iter().fold(1u128, |n, &size| n.saturating_mul(size as u128))
+}
+
+fn too_large(size: u128) -> Error {
+    Error::Architecture(format!("{size} numbers in one tensor, more than {LARGEST}"))
 }
 
 impl Architecture {

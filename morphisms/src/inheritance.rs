@@ -14,7 +14,7 @@ use crate::layer::{LayerId, Role};
 use crate::network::Network;
 use crate::select::Selection;
 use crate::surgery::Separable;
-use crate::weights::Weights;
+use crate::weights::{Weights, check_shape, superfluous};
 use crate::{Error, Result, surgery};
 
 /// Where a tensor comes from: an expression over the parent's parameters.
@@ -239,8 +239,9 @@ impl Source {
             }
             Self::Join { of, axis } => Ok(Tensor::cat(&all(of)?, *axis)?),
             Self::Sum { of } => {
-                let sum = all(of)?.into_iter().map(Ok).reduce(|sum, next| sum? + next?);
-                Ok(sum.ok_or_else(|| Error::Weights("nothing to add".into()))??)
+                let each = |part: &Self| part.evaluate(parent, dtype, device);
+                let sum = of.iter().map(each).reduce(|sum, next| Ok((sum? + next?)?));
+                sum.ok_or_else(|| Error::Weights("nothing to add".into()))?
             }
             Self::Dirac { channels, kernel } => surgery::dirac(*channels, *kernel, dtype, device),
             Self::Constant { shape, value } => tensor(vec![*value; shape.iter().product()], shape),
@@ -320,7 +321,7 @@ impl Inheritance {
         if self.is_closed() {
             return Ok(Cow::Borrowed(self));
         }
-        let extents = Extents { parent: parent.weights(), symbolic: Some((parent, &self.selections)) };
+        let extents = Extents::new(parent.weights(), Some((parent, &self.selections)));
         self.sources.values().try_for_each(|source| extents.of(source).map(drop))?;
         let chosen =
             self.selections.iter().map(|selection| selection.choose(parent)).collect::<Result<Vec<_>>>()?;
@@ -335,7 +336,7 @@ impl Inheritance {
     /// # Errors
     /// When the inheritance is symbolic or does not fit the parent.
     pub fn apply(&self, parent: &Weights, dtype: DType, device: &Device) -> Result<Weights> {
-        let extents = Extents { parent, symbolic: None };
+        let extents = Extents::new(parent, None);
         let evaluate = |(&key, source): (&ParamKey, &Source)| {
             // Most are kept, and what is kept has a shape already.
             if !matches!(source, Source::Parent(_)) {
@@ -344,6 +345,19 @@ impl Inheritance {
             Ok((key, source.evaluate(parent, dtype, device)?))
         };
         self.sources.iter().map(evaluate).collect()
+    }
+
+    /// Whether what is computed has the shapes that `child` asks for: known before anything is allocated.
+    pub(crate) fn check(&self, parent: &Weights, child: &Architecture) -> Result<()> {
+        let extents = Extents::new(parent, None);
+        let computed = self.sources.iter().filter(|(_, source)| !matches!(source, Source::Parent(_)));
+        for (key, source) in computed {
+            match child.parameter(*key) {
+                Some(expected) => check_shape(*key, &extents.of(source)?, &expected)?,
+                None => return Err(superfluous(*key)),
+            }
+        }
+        Ok(())
     }
 
     /// The inheritance of a grandchild from its grandparent: `self` from grandparent to parent, `next` from parent
@@ -368,8 +382,8 @@ impl Inheritance {
     }
 }
 
-/// Channel means and variances of a layer's output; without a batch they depend on epsilon, here its bits.
-type Measured = BTreeMap<(LayerId, u64), (Vec<f64>, Vec<f64>)>;
+/// Channel means and variances of a layer's output; without a batch, and only then, they depend on epsilon, here its bits.
+type Measured = BTreeMap<(LayerId, Option<u64>), (Vec<f64>, Vec<f64>)>;
 
 fn close(
     source: Source,
@@ -393,7 +407,8 @@ fn close(
             Ok(Source::Values { shape: half.dims().to_vec(), values: half.flatten_all()?.to_vec1()? })
         }
         Source::Statistic { layer, of, eps } => {
-            let (mean, variance) = match measured.entry((layer, eps.to_bits())) {
+            let key = (layer, batch.is_none().then_some(eps.to_bits()));
+            let (mean, variance) = match measured.entry(key) {
                 Entry::Occupied(known) => known.into_mut(),
                 Entry::Vacant(place) => place.insert(measure(parent, batch, layer, eps)?),
             };

@@ -116,6 +116,7 @@ impl Network {
     /// When the rewrite is not one of this network's architecture.
     pub fn child(&self, rewrite: &Rewrite, batch: Option<&Tensor>) -> Result<Self> {
         let inheritance = rewrite.inheritance.resolved(self, batch)?;
+        inheritance.check(&self.weights, &rewrite.architecture)?;
         let weights = inheritance.apply(&self.weights, self.dtype(), &self.device())?;
         Self::of(rewrite.architecture.clone(), weights, self.dtype(), self.device())
     }

@@ -1,0 +1,102 @@
+//! Files of a few bytes that ask for much memory or time are errors too, and what is wrong with them is found before
+//! anything is allocated.
+
+use candle_core::{DType, Device, Tensor};
+use morphisms::{
+    Architecture, Draft, FactorPart, Inheritance, Layer, Network, ParamKey, Rewrite, Shape, Source, Weights,
+};
+
+/// Parameters: `1.weight` to `6.bias`.
+fn network() -> Network {
+    Network::builder(Shape::map(1, 4, 4)).conv_bn_relu(2, 3).head(2).init(0).unwrap()
+}
+
+/// The error of a child that keeps everything but some parameters.
+fn refused(parent: &Network, sources: &[(&str, Source)]) -> String {
+    let architecture = parent.architecture().clone();
+    let mut inheritance = Inheritance::keep(&architecture, &architecture);
+    for (key, source) in sources {
+        inheritance.sources.insert(key.parse().unwrap(), source.clone());
+    }
+    let text = serde_json::to_string(&inheritance).unwrap();
+    let inheritance = serde_json::from_str(&text).unwrap();
+    parent.child(&Rewrite { architecture, inheritance }, None).unwrap_err().to_string()
+}
+
+fn constant(shape: &[usize]) -> Source {
+    Source::Constant { shape: shape.to_vec(), value: 0.0 }
+}
+
+#[test]
+fn shapes_are_checked_before_numbers_are_made() {
+    let parent = network();
+    let misfit = refused(
+        &parent,
+        &[
+            ("1.weight", constant(&[1 << 28])),
+            // Has no centre, which is found out when it is made.
+            ("2.gamma", Source::Dirac { channels: 1, kernel: (2, 2) }),
+        ],
+    );
+    assert!(misfit.contains("1.weight: expected shape [2, 1, 3, 3], found [268435456]"), "{misfit}");
+    let foreign = refused(
+        &parent,
+        &[("99.weight", constant(&[1 << 28])), ("2.gamma", Source::Dirac { channels: 1, kernel: (2, 2) })],
+    );
+    assert!(foreign.contains("2.gamma: expected shape [2], found [1, 1, 2, 2]"), "{foreign}");
+}
+
+#[test]
+fn steps_in_between_are_bounded() {
+    let parent = network();
+    let wide = constant(&[1 << 22, 2]).gather(0, vec![0, 1], None);
+    let found = refused(&parent, &[("6.weight", wide)]);
+    assert!(found.contains("more numbers are computed than such a parent can need"), "{found}");
+    let slow =
+        Source::Factor { of: Box::new(constant(&[1 << 10, 1 << 6, 3, 3])), part: FactorPart::Pointwise };
+    let found = refused(&parent, &[("1.weight", slow)]);
+    assert!(found.contains("more numbers are computed than such a parent can need"), "{found}");
+    let many = Source::Sum { of: vec![constant(&[1 << 16]); 100] };
+    let found = refused(&parent, &[("1.weight", many)]);
+    assert!(found.contains("more numbers are computed than such a parent can need"), "{found}");
+}
+
+#[test]
+fn a_parameter_has_one_name() {
+    for name in ["01.weight", "+1.weight", "1.weight.", "1.weigh", ".weight", "-1.weight", "1"] {
+        assert!(name.parse::<ParamKey>().unwrap_err().to_string().contains(name), "{name}");
+        let mut header = serde_json::Map::new();
+        let about = serde_json::json!({ "dtype": "F32", "shape": [1], "data_offsets": [0, 4] });
+        header.insert(name.into(), about);
+        let mut bytes = serde_json::to_vec(&header).unwrap();
+        bytes.splice(0..0, (bytes.len() as u64).to_le_bytes());
+        bytes.extend(0f32.to_le_bytes());
+        let error = Weights::from_safetensors(&bytes, &Device::Cpu).unwrap_err().to_string();
+        assert!(error.contains(&format!("found `{name}`")), "{error}");
+    }
+}
+
+#[test]
+fn weights_are_floating_point_numbers() {
+    let parent = network();
+    let whole = |(key, tensor): (ParamKey, &Tensor)| (key, tensor.to_dtype(DType::I64).unwrap());
+    let weights: Weights = parent.weights().iter().map(whole).collect();
+    let error = Network::new(parent.architecture().clone(), weights).unwrap_err().to_string();
+    assert!(error.contains("1.weight: expected floating-point numbers, found I64"), "{error}");
+}
+
+/// A layer that thousands read: the cost of each reader must not depend on how many others there are.
+#[test]
+fn thousands_read_one_layer() {
+    let readers = 20_000;
+    let mut draft = Draft::new(Shape::map(1, 2, 2));
+    let all: Vec<_> = (0..readers).map(|_| draft.push(Layer::RELU, &[draft.input()])).collect();
+    let sum = draft.push(Layer::Add, &all);
+    draft.head(sum, 2);
+    let built = draft.build().unwrap();
+    let text = serde_json::to_string(&built).unwrap();
+    let read: Architecture = serde_json::from_str(&text).unwrap();
+    assert_eq!(read, built);
+    // The images, and what all but the last reader made of them; the sum takes the place of nothing.
+    assert_eq!(read.activation_memory(), 4 * 4 * (readers + 1));
+}
