@@ -175,6 +175,11 @@ impl Architecture {
         edges.next().is_none().then(|| &self.graph[first.target()])
     }
 
+    /// Whether the output of `id` is read more than once.
+    pub(crate) fn is_shared(&self, id: LayerId) -> bool {
+        self.graph.edges_directed(self.at(id), Outgoing).nth(1).is_some()
+    }
+
     /// The layers whose output depends on layer `id`, itself included.
     pub fn descendants(&self, id: LayerId) -> Vec<LayerId> {
         let mut search = Bfs::new(&*self.graph, self.at(id));

@@ -7,9 +7,13 @@
 
 use std::collections::BTreeMap;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use crate::architecture::{Architecture, Node};
 use crate::layer::{Conv, Grouping, Layer, LayerId};
+
+/// Segments of a tensor's channel axis of which each may change by itself. A dense block of DenseNet-264 has 64.
+const MOST_PIECES: usize = 1 << 10;
 
 /// A stretch of a tensor's channel axis that belongs to one group: `repeat` slices for each of its channels, the
 /// slices of a channel side by side.
@@ -77,7 +81,8 @@ pub struct Channels {
     /// The groups that can change, in the order of their names. Those that touch the image or the logits cannot,
     /// nor can those whose ties do not line up.
     pub groups: Vec<ChannelGroup>,
-    layouts: BTreeMap<LayerId, Vec<Segment>>,
+    /// Shared by the layers that leave the channels where they are.
+    layouts: BTreeMap<LayerId, Arc<[Segment]>>,
 }
 
 impl Channels {
@@ -179,7 +184,7 @@ impl Ties {
                 inputs[1..].iter().for_each(|other| self.align(&inputs[0], other));
                 inputs[0].clone()
             }
-            Layer::Concat => inputs.iter().flat_map(|input| input.iter().copied()).collect(),
+            Layer::Concat => self.concat(&inputs, node.shape.channels()),
         };
         self.layouts.insert(node.id, layout);
     }
@@ -204,6 +209,19 @@ impl Ties {
             pieces => pieces.iter().for_each(|piece| self.freeze(piece.set)),
         }
         Rc::from([made])
+    }
+
+    /// Pieces side by side. Forty concatenations of a tensor and itself are 2^40 of them, so where there are too many,
+    /// none can change.
+    fn concat(&mut self, inputs: &[Rc<[Open]>], channels: usize) -> Rc<[Open]> {
+        let pieces = inputs.iter().flat_map(|input| input.iter());
+        if inputs.iter().map(|input| input.len()).sum::<usize>() <= MOST_PIECES {
+            return pieces.copied().collect();
+        }
+        pieces.for_each(|piece| self.freeze(piece.set));
+        let set = self.sets.len();
+        self.sets.push(Set { parent: set, channels, blocks: 1, even: false, frozen: true, ties: Vec::new() });
+        Rc::from([Open { set, channels, repeat: 1 }])
     }
 
     fn make(&mut self, node: &Node, channels: usize) -> Open {
@@ -266,12 +284,16 @@ impl Ties {
     }
 
     fn join(&mut self, a: usize, b: usize) {
-        let (a, b) = (self.root(a), self.root(b));
+        let (mut a, mut b) = (self.root(a), self.root(b));
         if a == b {
             return;
         }
-        let other = self.sets[b].clone();
-        self.sets[b].parent = a;
+        // The larger set stays, so that many joins in a row take no time by their square.
+        if self.sets[a].ties.len() < self.sets[b].ties.len() {
+            (a, b) = (b, a);
+        }
+        let empty = Set { parent: a, ties: Vec::new(), ..self.sets[b] };
+        let other = std::mem::replace(&mut self.sets[b], empty);
         let set = &mut self.sets[a];
         set.ties.extend(other.ties);
         set.even |= other.even;
@@ -298,8 +320,12 @@ impl Ties {
             channels: open.channels,
             repeat: open.repeat,
         };
-        let layouts =
-            self.layouts.iter().map(|(&id, layout)| (id, layout.iter().map(segment).collect())).collect();
+        let mut shared: BTreeMap<*const Open, Arc<[Segment]>> = BTreeMap::new();
+        let layout = |(&id, layout): (&LayerId, &Rc<[Open]>)| {
+            let segments = shared.entry(layout.as_ptr());
+            (id, segments.or_insert_with(|| layout.iter().map(segment).collect()).clone())
+        };
+        let layouts = self.layouts.iter().map(layout).collect();
         Channels { groups: groups.into_iter().map(|(_, group)| group).collect(), layouts }
     }
 }

@@ -3,8 +3,8 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use morphisms::{Architecture, Network};
 use morphisms::onnx::{ExportOptions, ImportOptions, export, import};
+use morphisms::{Architecture, Network};
 
 /// Parameters: what fits into libFuzzer's memory many times over.
 const LARGEST: usize = 1 << 20;

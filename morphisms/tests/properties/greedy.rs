@@ -3,7 +3,8 @@
 
 use candle_core::{DType, Device, Tensor};
 use morphisms::{
-    Architecture, Draft, FactorPart, Inheritance, Layer, Network, ParamKey, Rewrite, Shape, Source, Weights,
+    Architecture, Channels, Conv, Draft, FactorPart, Inheritance, Layer, Network, ParamKey, Rewrite, Shape,
+    Source, Weights, catalog,
 };
 
 /// Parameters: `1.weight` to `6.bias`.
@@ -33,15 +34,15 @@ fn shapes_are_checked_before_numbers_are_made() {
     let misfit = refused(
         &parent,
         &[
-            ("1.weight", constant(&[1 << 28])),
+            ("1.weight", constant(&[1 << 20])),
             // Has no centre, which is found out when it is made.
             ("2.gamma", Source::Dirac { channels: 1, kernel: (2, 2) }),
         ],
     );
-    assert!(misfit.contains("1.weight: expected shape [2, 1, 3, 3], found [268435456]"), "{misfit}");
+    assert!(misfit.contains("1.weight: expected shape [2, 1, 3, 3], found [1048576]"), "{misfit}");
     let foreign = refused(
         &parent,
-        &[("99.weight", constant(&[1 << 28])), ("2.gamma", Source::Dirac { channels: 1, kernel: (2, 2) })],
+        &[("99.weight", constant(&[1 << 20])), ("2.gamma", Source::Dirac { channels: 1, kernel: (2, 2) })],
     );
     assert!(foreign.contains("2.gamma: expected shape [2], found [1, 1, 2, 2]"), "{foreign}");
 }
@@ -99,4 +100,24 @@ fn thousands_read_one_layer() {
     assert_eq!(read, built);
     // The images, and what all but the last reader made of them; the sum takes the place of nothing.
     assert_eq!(read.activation_memory(), 4 * 4 * (readers + 1));
+}
+
+/// A tensor beside itself, beside itself, and so on: each step doubles the pieces that its channels come in.
+#[test]
+fn concatenations_double_nothing_but_channels() {
+    let mut draft = Draft::new(Shape::map(1, 2, 2));
+    let mut x = draft.push(Layer::Conv(Conv::same(2, 3)), &[draft.input()]);
+    for _ in 0..36 {
+        x = draft.push(Layer::Concat, &[x, x]);
+    }
+    let x = draft.push(Layer::Conv(Conv::same(1, 1)), &[x]);
+    draft.head(x, 2);
+    let architecture = draft.build().unwrap();
+    let channels = Channels::of(&architecture);
+    // Of the first convolution's channels nothing can change, of the last one's all.
+    assert_eq!(channels.groups.iter().map(|group| group.channels).collect::<Vec<_>>(), [1]);
+    assert_eq!(channels.layout(x).len(), 1);
+    for morphism in catalog::all() {
+        morphism.sites(&architecture);
+    }
 }
