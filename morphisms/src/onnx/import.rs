@@ -200,11 +200,8 @@ impl<'a> Importer<'a> {
         let inputs: Vec<_> = graph.input.iter().filter(|input| !stored.contains(input.name())).collect();
         let [input] = inputs[..] else {
             let names: Vec<_> = inputs.iter().map(|input| input.name()).collect();
-            return Err(Error::Onnx(format!(
-                "expected one input, found {}: {}",
-                names.len(),
-                names.join(", ")
-            )));
+            let (found, names) = (names.len(), some(&names));
+            return Err(Error::Onnx(format!("expected one input, found {found}: {names}")));
         };
         if input.name().is_empty() {
             return Err(Error::Onnx("an input without a name, which no node can read".into()));
@@ -234,7 +231,7 @@ impl<'a> Importer<'a> {
 
     fn output_name(&self, chosen: &Option<String>) -> Result<String> {
         let names: Vec<&str> = self.graph.output.iter().map(|output| output.name()).collect();
-        let known = names.join(", ");
+        let known = some(&names);
         match (chosen, names.as_slice()) {
             (_, names) if names.contains(&"") => Err(Error::Onnx("an output without a name".into())),
             (Some(name), names) if names.contains(&name.as_str()) => Ok(name.clone()),
@@ -395,6 +392,12 @@ impl<'a> Importer<'a> {
         self.weights.insert(ParamKey::new(layer, role), tensor.contiguous()?);
         Ok(())
     }
+}
+
+/// The names in a message: not all, if there are many.
+fn some(names: &[&str]) -> String {
+    let more = if names.len() > MOST_REASONS { ", ..." } else { "" };
+    names.iter().take(MOST_REASONS).copied().collect::<Vec<_>>().join(", ") + more
 }
 
 /// Whether all that is done with the input is to put its channels first.

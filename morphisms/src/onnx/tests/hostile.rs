@@ -162,6 +162,19 @@ fn a_message_shows_the_beginning_of_a_long_list() {
 }
 
 #[test]
+fn of_many_names_the_first_are_shown() {
+    let mut crowded = graph(|b| drop(b.node("Flatten", "y", &["x"], vec![])));
+    crowded.output.extend((0..MANY).map(|place| value(&format!("o{place}"), &[1])));
+    let found =
+        |graph: &GraphProto| import(&model(17, graph.clone()), &ImportOptions::default()).unwrap_err();
+    let error = found(&crowded).to_string();
+    assert!(error.contains("found 20001: y, o0, o1") && error.ends_with("o38, ..."), "{error}");
+    crowded.input.extend((0..MANY).map(|place| value(&format!("i{place}"), &[1])));
+    let error = found(&crowded).to_string();
+    assert!(error.contains("found 20001: x, i0, i1") && error.ends_with("i38, ..."), "{error}");
+}
+
+#[test]
 fn of_many_reasons_the_first_are_kept() {
     let error = refusal(|b| {
         for node in 0..MANY {
