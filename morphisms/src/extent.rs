@@ -2,6 +2,7 @@
 
 use std::cell::Cell;
 
+use crate::architecture::Architecture;
 use crate::inheritance::{Index, Piece, Source};
 use crate::network::Network;
 use crate::select::Selection;
@@ -12,7 +13,9 @@ use crate::{Error, Result};
 const LARGEST: usize = 1 << 28;
 /// All sources together compute no more numbers than this, steps in between included, for each number of the parent.
 const EACH: usize = 1 << 10;
-/// And no more than this for a parent of no numbers.
+/// And for each number of the child, where it is known.
+const EACH_OF_CHILD: usize = 1 << 4;
+/// And this, if there are no numbers.
 const FEW: usize = 1 << 22;
 /// A factorisation goes over a kernel many times.
 const FACTOR: usize = 1 << 6;
@@ -32,6 +35,13 @@ impl<'a> Extents<'a> {
         let numbers =
             parent.iter().fold(0, |sum: usize, (_, tensor)| sum.saturating_add(tensor.elem_count()));
         Self { parent, symbolic, room: Cell::new(numbers.saturating_mul(EACH).saturating_add(FEW)) }
+    }
+
+    /// Where the child is known: it may be much larger than its parent.
+    pub(crate) fn of_child(self, child: &Architecture) -> Self {
+        let numbers = usize::try_from(child.parameter_count()).unwrap_or(usize::MAX);
+        let more = numbers.saturating_mul(EACH_OF_CHILD);
+        Self { room: Cell::new(self.room.get().saturating_add(more)), ..self }
     }
 
     /// The shape of what a source yields.
@@ -121,7 +131,8 @@ impl<'a> Extents<'a> {
 
     fn take(&self, count: usize) -> Result<()> {
         let left = self.room.get().checked_sub(count);
-        self.room.set(left.ok_or_else(|| invalid("more numbers are computed than such a parent can need"))?);
+        self.room
+            .set(left.ok_or_else(|| invalid("more numbers are computed than parent and child account for"))?);
         Ok(())
     }
 

@@ -313,15 +313,37 @@ impl Inheritance {
     /// # Errors
     /// When a source does not fit the parent.
     pub fn resolve(&self, parent: &Network, batch: Option<&Tensor>) -> Result<Self> {
-        Ok(self.resolved(parent, batch)?.into_owned())
+        let extents = Extents::new(parent.weights(), Some((parent, &self.selections)));
+        Ok(self.resolved(parent, batch, &extents)?.into_owned())
+    }
+
+    /// The weights of a child of this architecture. What is computed has the shapes that it asks for, which is known before
+    /// anything is allocated.
+    pub(crate) fn child(
+        &self,
+        parent: &Network,
+        child: &Architecture,
+        batch: Option<&Tensor>,
+    ) -> Result<Weights> {
+        let weights = parent.weights();
+        let extents = Extents::new(weights, Some((parent, &self.selections))).of_child(child);
+        let closed = self.resolved(parent, batch, &extents)?;
+        let extents = Extents::new(weights, None).of_child(child);
+        let computed = closed.sources.iter().filter(|(_, source)| !matches!(source, Source::Parent(_)));
+        for (key, source) in computed {
+            match child.parameter(*key) {
+                Some(expected) => check_shape(*key, &extents.of(source)?, &expected)?,
+                None => return Err(superfluous(*key)),
+            }
+        }
+        closed.evaluate(weights, parent.dtype(), &parent.device())
     }
 
     /// As [`Inheritance::resolve`], without a copy of what is closed already.
-    pub(crate) fn resolved(&self, parent: &Network, batch: Option<&Tensor>) -> Result<Cow<'_, Self>> {
+    fn resolved(&self, parent: &Network, batch: Option<&Tensor>, extents: &Extents) -> Result<Cow<'_, Self>> {
         if self.is_closed() {
             return Ok(Cow::Borrowed(self));
         }
-        let extents = Extents::new(parent.weights(), Some((parent, &self.selections)));
         self.sources.values().try_for_each(|source| extents.of(source).map(drop))?;
         let chosen =
             self.selections.iter().map(|selection| selection.choose(parent)).collect::<Result<Vec<_>>>()?;
@@ -337,27 +359,17 @@ impl Inheritance {
     /// When the inheritance is symbolic or does not fit the parent.
     pub fn apply(&self, parent: &Weights, dtype: DType, device: &Device) -> Result<Weights> {
         let extents = Extents::new(parent, None);
-        let evaluate = |(&key, source): (&ParamKey, &Source)| {
-            // Most are kept, and what is kept has a shape already.
-            if !matches!(source, Source::Parent(_)) {
-                extents.of(source)?;
-            }
-            Ok((key, source.evaluate(parent, dtype, device)?))
-        };
-        self.sources.iter().map(evaluate).collect()
+        // Most are kept, and what is kept has a shape already.
+        let mut computed = self.sources.values().filter(|source| !matches!(source, Source::Parent(_)));
+        computed.try_for_each(|source| extents.of(source).map(drop))?;
+        self.evaluate(parent, dtype, device)
     }
 
-    /// Whether what is computed has the shapes that `child` asks for: known before anything is allocated.
-    pub(crate) fn check(&self, parent: &Weights, child: &Architecture) -> Result<()> {
-        let extents = Extents::new(parent, None);
-        let computed = self.sources.iter().filter(|(_, source)| !matches!(source, Source::Parent(_)));
-        for (key, source) in computed {
-            match child.parameter(*key) {
-                Some(expected) => check_shape(*key, &extents.of(source)?, &expected)?,
-                None => return Err(superfluous(*key)),
-            }
-        }
-        Ok(())
+    /// The weights, of sources whose shapes were checked.
+    fn evaluate(&self, parent: &Weights, dtype: DType, device: &Device) -> Result<Weights> {
+        let evaluate =
+            |(&key, source): (&ParamKey, &Source)| Ok((key, source.evaluate(parent, dtype, device)?));
+        self.sources.iter().map(evaluate).collect()
     }
 
     /// The inheritance of a grandchild from its grandparent: `self` from grandparent to parent, `next` from parent

@@ -115,9 +115,7 @@ impl Network {
     /// # Errors
     /// When the rewrite is not one of this network's architecture.
     pub fn child(&self, rewrite: &Rewrite, batch: Option<&Tensor>) -> Result<Self> {
-        let inheritance = rewrite.inheritance.resolved(self, batch)?;
-        inheritance.check(&self.weights, &rewrite.architecture)?;
-        let weights = inheritance.apply(&self.weights, self.dtype(), &self.device())?;
+        let weights = rewrite.inheritance.child(self, &rewrite.architecture, batch)?;
         Self::of(rewrite.architecture.clone(), weights, self.dtype(), self.device())
     }
 
