@@ -27,6 +27,10 @@ fn main() -> Result<()> {
         bytes.extend(serde_json::to_vec(&rewrite.inheritance)?);
         write("inheritance", format!("seed-{place}"), bytes)?;
     }
+    let everything = parent::everything();
+    let model = export(&everything, &ExportOptions::default()).map_err(std::io::Error::other)?;
+    write("onnx", "everything".into(), model)?;
+    write("architecture", "everything".into(), serde_json::to_vec(everything.architecture())?)?;
     let edits: Vec<u8> = (0..80u8).map(|byte| byte.wrapping_mul(37)).collect();
     write("edits", "seed".into(), edits)
 }

@@ -16,6 +16,7 @@ use crate::layer::{Layer, LayerId, Role, Shape};
 use crate::{Error, Result};
 
 pub use draft::Draft;
+pub(crate) use draft::{bounded, bounded_shape};
 
 use origin::Origin;
 
@@ -74,7 +75,9 @@ impl std::str::FromStr for ParamKey {
             let role = Role::ALL.into_iter().find(|role| role.name() == name)?;
             Some(Self { layer: LayerId(layer.parse().ok()?), role })
         };
-        parse().ok_or_else(|| Error::Weights(format!("parameter name: expected LAYER.ROLE, found `{text}`")))
+        // Nor `+1.weight` or `01.weight`: a file could then hold one parameter twice.
+        let key = parse().filter(|key| key.to_string() == text);
+        key.ok_or_else(|| Error::Weights(format!("parameter name: expected LAYER.ROLE, found `{text}`")))
     }
 }
 
@@ -191,6 +194,11 @@ impl Architecture {
         let mut edges = self.graph.edges_directed(self.at(id), Outgoing);
         let first = edges.next()?;
         edges.next().is_none().then(|| &*self.graph[first.target()])
+    }
+
+    /// Whether the output of `id` is read more than once.
+    pub(crate) fn is_shared(&self, id: LayerId) -> bool {
+        self.graph.edges_directed(self.at(id), Outgoing).nth(1).is_some()
     }
 
     /// The layers whose output depends on layer `id`, itself included.

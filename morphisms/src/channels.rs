@@ -11,6 +11,9 @@ use std::sync::Arc;
 use crate::architecture::{Architecture, Node};
 use crate::layer::{Conv, Grouping, Layer, LayerId};
 
+/// Segments of a tensor's channel axis of which each may change by itself. A dense block of DenseNet-264 has 64.
+const MOST_PIECES: usize = 1 << 10;
+
 /// A stretch of a tensor's channel axis that belongs to one group: `repeat` slices for each of its channels, the
 /// slices of a channel side by side.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -73,7 +76,7 @@ pub struct Channels {
     /// The groups that can change, in the order of their names. Those that touch the image or the logits cannot,
     /// nor can those whose ties do not line up.
     pub groups: Vec<ChannelGroup>,
-    /// Sorted by id.
+    /// Sorted by id; shared by neighbours that leave the channels where they are.
     layouts: Vec<(LayerId, Arc<[Segment]>)>,
 }
 
@@ -183,7 +186,7 @@ impl Ties {
                 inputs[1..].iter().for_each(|other| self.align(&inputs[0], other));
                 inputs[0].clone()
             }
-            Layer::Concat => inputs.iter().flat_map(|input| input.iter().copied()).collect(),
+            Layer::Concat => self.concat(&inputs, node.shape.channels()),
         };
         self.layouts.push(layout);
     }
@@ -208,6 +211,19 @@ impl Ties {
             pieces => pieces.iter().for_each(|piece| self.freeze(piece.set)),
         }
         Rc::from([made])
+    }
+
+    /// Pieces side by side. Forty concatenations of a tensor and itself are 2^40 of them, so where there are too many,
+    /// none can change.
+    fn concat(&mut self, inputs: &[Rc<[Open]>], channels: usize) -> Rc<[Open]> {
+        let pieces = inputs.iter().flat_map(|input| input.iter());
+        if inputs.iter().map(|input| input.len()).sum::<usize>() <= MOST_PIECES {
+            return pieces.copied().collect();
+        }
+        pieces.for_each(|piece| self.freeze(piece.set));
+        let set = self.sets.len();
+        self.sets.push(Set { parent: set, channels, blocks: 1, even: false, frozen: true, ties: Vec::new() });
+        Rc::from([Open { set, channels, repeat: 1 }])
     }
 
     fn make(&mut self, node: &Node, channels: usize) -> Open {
@@ -270,9 +286,13 @@ impl Ties {
     }
 
     fn join(&mut self, a: usize, b: usize) {
-        let (a, b) = (self.root(a), self.root(b));
+        let (mut a, mut b) = (self.root(a), self.root(b));
         if a == b {
             return;
+        }
+        // The larger set stays, so that many joins in a row take no time by their square.
+        if self.sets[a].ties.len() < self.sets[b].ties.len() {
+            (a, b) = (b, a);
         }
         let Set { blocks, even, frozen, ref mut ties, .. } = self.sets[b];
         let ties = std::mem::take(ties);

@@ -1,5 +1,7 @@
 //! What an architecture costs, counted without weights.
 
+use std::collections::BTreeMap;
+
 use crate::architecture::{Architecture, Node};
 use crate::layer::LayerId;
 
@@ -35,11 +37,10 @@ impl Architecture {
     /// A tensor lives from the layer that makes it to the last one that reads it. Normalisations, activations and flatten
     /// work in place when nobody else reads their input later, as deployed networks do.
     pub fn activation_memory(&self) -> u64 {
-        let position: std::collections::BTreeMap<LayerId, usize> =
-            self.nodes().enumerate().map(|(place, node)| (node.id, place)).collect();
-        let last_use = |id: LayerId| {
-            self.consumers(id).iter().map(|(reader, _)| position[reader]).max().unwrap_or(usize::MAX)
-        };
+        let places = self.nodes().enumerate();
+        // Later readers take the place of earlier ones.
+        let last_use: BTreeMap<LayerId, usize> =
+            places.flat_map(|(place, node)| node.inputs.iter().map(move |&id| (id, place))).collect();
         let (mut live, mut peak) = (0u64, 0u64);
         for (place, node) in self.nodes().enumerate() {
             let mut inputs = node.inputs.clone();
@@ -47,7 +48,7 @@ impl Architecture {
             inputs.dedup();
             let freed: u64 = inputs
                 .iter()
-                .filter(|&&input| last_use(input) == place)
+                .filter(|&input| last_use[input] == place)
                 .map(|&input| self.shape(input).elements() as u64)
                 .sum();
             let made = node.shape.elements() as u64;
@@ -55,6 +56,6 @@ impl Architecture {
             peak = peak.max(if in_place { live } else { live + made });
             live = live + made - freed;
         }
-        peak * BYTES
+        peak.saturating_mul(BYTES)
     }
 }

@@ -1,5 +1,8 @@
 //! The shapes of sources, known before anything is allocated: an inheritance may come from a file.
 
+use std::cell::Cell;
+
+use crate::architecture::Architecture;
 use crate::inheritance::{Index, Piece, Source};
 use crate::network::Network;
 use crate::select::Selection;
@@ -8,15 +11,48 @@ use crate::{Error, Result};
 
 /// No source yields more numbers than this, 2 GiB of f64.
 const LARGEST: usize = 1 << 28;
+/// All sources together compute no more numbers than this, steps in between included, for each number of the parent.
+const EACH: usize = 1 << 10;
+/// And for each number of the child, where it is known.
+const EACH_OF_CHILD: usize = 1 << 4;
+/// And this, if there are no numbers.
+const FEW: usize = 1 << 22;
+/// A factorisation goes over a kernel many times.
+const FACTOR: usize = 1 << 6;
 
 /// What shapes are read off.
 pub(crate) struct Extents<'a> {
-    pub(crate) parent: &'a Weights,
+    parent: &'a Weights,
     /// For symbolic sources: the parent itself, and how many channels each selection keeps.
-    pub(crate) symbolic: Option<(&'a Network, &'a [Selection])>,
+    symbolic: Option<(&'a Network, &'a [Selection])>,
+    /// The child, where it is known: it may be much larger than its parent.
+    child: Option<&'a Architecture>,
+    /// How many numbers may still be computed.
+    room: Cell<usize>,
+    /// Whether parent and child have been counted: a child that changes little does not need to know how large they are.
+    counted: Cell<bool>,
 }
 
-impl Extents<'_> {
+impl<'a> Extents<'a> {
+    /// For all sources of one inheritance.
+    pub(crate) fn new(parent: &'a Weights, symbolic: Option<(&'a Network, &'a [Selection])>) -> Self {
+        Self { parent, symbolic, child: None, room: Cell::new(FEW), counted: Cell::new(false) }
+    }
+
+    /// For a child that is known.
+    pub(crate) fn of_child(self, child: &'a Architecture) -> Self {
+        Self { child: Some(child), ..self }
+    }
+
+    /// How many numbers parent and child account for.
+    fn accounted(&self) -> usize {
+        let sizes = self.parent.iter().map(|(_, tensor)| tensor.elem_count());
+        let parent = sizes.fold(0, usize::saturating_add).saturating_mul(EACH);
+        let child = self.child.map_or(0, Architecture::parameter_count);
+        let child = usize::try_from(child).unwrap_or(usize::MAX).saturating_mul(EACH_OF_CHILD);
+        parent.saturating_add(child)
+    }
+
     /// The shape of what a source yields.
     ///
     /// # Errors
@@ -32,26 +68,30 @@ impl Extents<'_> {
                     Some(scale) if scale.len() != shape[*axis] => {
                         Err(invalid(format!("{} scales for {} slices", scale.len(), shape[*axis])))
                     }
-                    _ => sized(shape),
+                    _ => self.sized(shape),
                 }
             }
             Source::Join { of, axis } => self.joined(of, *axis),
             Source::Sum { of } => self.summed(of),
-            Source::Dirac { channels, kernel } => sized(vec![*channels, *channels, kernel.0, kernel.1]),
-            Source::Constant { shape, .. } => sized(shape.clone()),
+            Source::Dirac { channels, kernel } => self.sized(vec![*channels, *channels, kernel.0, kernel.1]),
+            Source::Constant { shape, .. } => self.sized(shape.clone()),
             Source::Normal { shape, std, .. } => {
-                let shape = sized(shape.clone())?;
+                let shape = self.sized(shape.clone())?;
                 if std.is_finite() { Ok(shape) } else { Err(invalid("a deviation that is not finite")) }
             }
             Source::Values { shape, values } => {
-                let shape = sized(shape.clone())?;
+                let shape = self.sized(shape.clone())?;
                 match shape.iter().product::<usize>() == values.len() {
                     true => Ok(shape),
                     false => Err(invalid(format!("{} values of shape {shape:?}", values.len()))),
                 }
             }
             Source::Factor { of, part } => match self.of(of)?[..] {
-                [out, channels, height, width] => sized(part.shape(out, channels, (height, width))),
+                [out, channels, height, width] => {
+                    let taps = [out, channels, height, width].iter().product::<usize>();
+                    self.take(taps.saturating_mul(FACTOR))?;
+                    self.sized(part.shape(out, channels, (height, width)))
+                }
                 ref other => Err(invalid(format!("expected a kernel to factorise, found shape {other:?}"))),
             },
             Source::Statistic { layer, .. } => {
@@ -77,7 +117,7 @@ impl Extents<'_> {
             }
             whole[axis] = whole[axis].saturating_add(shape[axis]);
         }
-        sized(whole)
+        self.sized(whole)
     }
 
     fn summed(&self, of: &[Source]) -> Result<Vec<usize>> {
@@ -85,8 +125,27 @@ impl Extents<'_> {
         let (first, rest) = shapes.split_first().ok_or_else(|| invalid("nothing to add"))?;
         match rest.iter().find(|shape| *shape != first) {
             Some(shape) => Err(invalid(format!("shapes {first:?} and {shape:?} do not add up"))),
-            None => Ok(first.clone()),
+            None => self.sized(first.clone()),
         }
+    }
+
+    /// A shape that numbers are computed for.
+    fn sized(&self, shape: Vec<usize>) -> Result<Vec<usize>> {
+        let count = shape.iter().try_fold(1usize, |count, &size| count.checked_mul(size));
+        match count {
+            Some(count) if (1..=LARGEST).contains(&count) => self.take(count).map(|()| shape),
+            _ => Err(invalid(format!("a tensor of shape {shape:?}; expected 1 to {LARGEST} numbers"))),
+        }
+    }
+
+    fn take(&self, count: usize) -> Result<()> {
+        if count > self.room.get() && !self.counted.replace(true) {
+            self.room.set(self.room.get().saturating_add(self.accounted()));
+        }
+        let left = self.room.get().checked_sub(count);
+        self.room
+            .set(left.ok_or_else(|| invalid("more numbers are computed than parent and child account for"))?);
+        Ok(())
     }
 
     /// How many slices an index takes of an axis of `size`.
@@ -127,14 +186,6 @@ fn taken(piece: &Piece, selection: &Selection, size: usize) -> Option<usize> {
 
 fn along(shape: &[usize], axis: usize) -> Result<usize> {
     shape.get(axis).copied().ok_or_else(|| invalid(format!("axis {axis} of shape {shape:?}")))
-}
-
-fn sized(shape: Vec<usize>) -> Result<Vec<usize>> {
-    let count = shape.iter().try_fold(1usize, |count, &size| count.checked_mul(size));
-    match count {
-        Some(count) if (1..=LARGEST).contains(&count) => Ok(shape),
-        _ => Err(invalid(format!("a tensor of shape {shape:?}; expected 1 to {LARGEST} numbers"))),
-    }
 }
 
 fn invalid(problem: impl std::fmt::Display) -> Error {

@@ -133,7 +133,8 @@ impl Inheritance {
     /// # Errors
     /// When a source does not fit the parent.
     pub fn resolve(&self, parent: &Network, batch: Option<&Tensor>) -> Result<Self> {
-        Ok(self.resolved(parent, batch)?.into_owned())
+        let extents = Extents::new(parent.weights(), Some((parent, &self.selections)));
+        Ok(self.resolved(parent, batch, &extents)?.into_owned())
     }
 
     /// The child's weights. What is kept shares the parent's storage and costs nothing, however much it is.
@@ -141,19 +142,26 @@ impl Inheritance {
     /// # Errors
     /// When the inheritance is symbolic or does not fit the parent.
     pub fn apply(&self, parent: &Weights, dtype: DType, device: &Device) -> Result<Weights> {
-        let extents = Extents { parent, symbolic: None };
+        let extents = Extents::new(parent, None);
+        self.computed().try_for_each(|(_, source)| extents.of(source).map(drop))?;
+        self.evaluate(parent, dtype, device)
+    }
+
+    /// The child's weights, of sources whose shapes were checked.
+    pub(crate) fn evaluate(&self, parent: &Weights, dtype: DType, device: &Device) -> Result<Weights> {
         let mut child = match &self.rest {
             Rest::Dropped => Weights::default(),
             Rest::KeptBut(others) => parent.without(others),
         };
         for (&key, source) in &self.sources {
-            // What is the parent's has a shape already.
-            if !matches!(source, Source::Parent(_)) {
-                extents.of(source)?;
-            }
             child.insert(key, source.evaluate(parent, dtype, device)?);
         }
         Ok(child)
+    }
+
+    /// What is not simply the parent's, which has a shape already.
+    fn computed(&self) -> impl Iterator<Item = (&ParamKey, &Source)> {
+        self.sources.iter().filter(|(_, source)| !matches!(source, Source::Parent(_)))
     }
 
     /// The inheritance of a grandchild from its grandparent: `self` from grandparent to parent, `next` from parent

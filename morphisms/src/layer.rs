@@ -276,8 +276,8 @@ impl Layer {
                     .map(|(height, width)| Shape::map(*channels, height, width))
                     .ok_or_else(|| wrong("a map that its kernel fits into, padded by less than the kernel"))
             }
-            (Self::BatchNorm { eps }, [shape @ Shape::Map { .. }]) if *eps > 0.0 => Ok(*shape),
-            (Self::GroupNorm { grouping, eps }, [shape]) if *eps > 0.0 => {
+            (Self::BatchNorm { eps }, [shape @ Shape::Map { .. }]) if is_epsilon(*eps) => Ok(*shape),
+            (Self::GroupNorm { grouping, eps }, [shape]) if is_epsilon(*eps) => {
                 let channels = shape.channels();
                 let divides = channels.checked_rem(grouping.count(channels)) == Some(0);
                 divides.then_some(*shape).ok_or_else(|| wrong("channels that its groups divide"))
@@ -320,7 +320,7 @@ impl Layer {
             }
             (Self::Concat, [first, _, ..]) => {
                 let fits = inputs.iter().all(|shape| shape.same_space(first));
-                let channels = inputs.iter().map(Shape::channels).sum();
+                let channels = inputs.iter().map(Shape::channels).fold(0, usize::saturating_add);
                 fits.then(|| first.with_channels(channels))
                     .ok_or_else(|| wrong("inputs of one height and width"))
             }
@@ -333,8 +333,8 @@ impl Layer {
                 | Self::Flatten,
                 _,
             ) => Err(wrong("one map")),
-            (Self::BatchNorm { .. }, _) => Err(wrong("one map, and a positive epsilon")),
-            (Self::GroupNorm { .. }, _) => Err(wrong("one input, and a positive epsilon")),
+            (Self::BatchNorm { .. }, _) => Err(wrong("one map, and a positive, finite epsilon")),
+            (Self::GroupNorm { .. }, _) => Err(wrong("one input, and a positive, finite epsilon")),
             (
                 Self::Activation(_)
                 | Self::Prelu
@@ -442,6 +442,11 @@ impl Layer {
     pub(crate) fn is_in_place(&self) -> bool {
         self.is_pointwise() || self.is_norm() || matches!(self, Self::Prelu | Self::Flatten)
     }
+}
+
+/// Whether dividing by a deviation that this was added to is safe, and JSON can hold it.
+fn is_epsilon(eps: f64) -> bool {
+    eps > 0.0 && eps.is_finite()
 }
 
 impl fmt::Display for Layer {

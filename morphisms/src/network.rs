@@ -116,8 +116,8 @@ impl Network {
     /// # Errors
     /// When the rewrite is not one of this network's architecture.
     pub fn child(&self, rewrite: &Rewrite, batch: Option<&Tensor>) -> Result<Self> {
-        let inheritance = rewrite.inheritance.resolved(self, batch)?;
-        let weights = inheritance.apply(&self.weights, self.dtype, &self.device)?;
+        let inheritance = rewrite.inheritance.resolved_for(&rewrite.architecture, self, batch)?;
+        let weights = inheritance.evaluate(&self.weights, self.dtype, &self.device)?;
         let child = Self { architecture: rewrite.architecture.clone(), weights, ..self.clone() };
         child.check_against(self, &inheritance)?;
         Ok(child)

@@ -1,5 +1,6 @@
 //! Weights: the parameters of a network, as plain tensors.
 
+use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 use std::path::Path;
 
@@ -113,6 +114,8 @@ impl Weights {
     pub fn from_safetensors(bytes: &[u8], device: &Device) -> Result<Self> {
         let tensors = candle_core::safetensors::load_buffer(bytes, device)
             .map_err(|error| Error::Weights(format!("not a complete safetensors file: {error}")))?;
+        // In order, so that of several foreign names it is always the same that is reported.
+        let tensors = BTreeMap::from_iter(tensors);
         tensors.into_iter().map(|(name, tensor)| Ok((name.parse()?, tensor))).collect()
     }
 
@@ -142,14 +145,25 @@ fn missing(key: ParamKey) -> Error {
     Error::Weights(format!("no parameter {key}"))
 }
 
-fn superfluous(key: ParamKey) -> Error {
+pub(crate) fn superfluous(key: ParamKey) -> Error {
     Error::Weights(format!("parameter {key} does not belong to the architecture"))
 }
 
+pub(crate) fn check_shape(key: ParamKey, found: &[usize], expected: &[usize]) -> Result<()> {
+    match found == expected {
+        true => Ok(()),
+        false => {
+            Err(Error::Weights(format!("parameter {key}: expected shape {expected:?}, found {found:?}")))
+        }
+    }
+}
+
 fn fits(key: ParamKey, tensor: &Tensor, shape: &[usize], dtype: DType) -> Result<()> {
-    if tensor.dims() != shape {
-        let found = tensor.dims();
-        return Err(Error::Weights(format!("parameter {key}: expected shape {shape:?}, found {found:?}")));
+    check_shape(key, tensor.dims(), shape)?;
+    if !dtype.is_float() {
+        return Err(Error::Weights(format!(
+            "parameter {key}: expected floating-point numbers, found {dtype:?}"
+        )));
     }
     if tensor.dtype() != dtype {
         let found = tensor.dtype();

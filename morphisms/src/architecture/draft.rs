@@ -242,21 +242,45 @@ impl Draft {
 
 /// The shape of what a layer makes of inputs of these shapes; `image` is that of the network's input.
 fn shape_of(node: &Node, image: Shape, inputs: &[Shape]) -> Result<Shape> {
-    let at = |problem: String| Error::Architecture(format!("layer {}: {problem}", node.id));
-    let shape = match node.layer {
-        Layer::Input if inputs.is_empty() => image,
-        layer => layer.output_shape(inputs).map_err(|error| at(error.to_string()))?,
+    let shape = match &node.layer {
+        Layer::Input if inputs.is_empty() => bounded(image),
+        layer => bounded_shape(layer, inputs),
     };
-    let numbers = |sizes: &[usize]| sizes.iter().fold(1u128, |n, &size| n.saturating_mul(size as u128));
+    shape.map_err(|error| match error {
+        Error::Architecture(problem) => Error::Architecture(format!("layer {}: {problem}", node.id)),
+        other => other,
+    })
+}
+
+/// The output shape of a layer, of a size that can be counted on: it may come from a file.
+pub(crate) fn bounded_shape(layer: &Layer, inputs: &[Shape]) -> Result<Shape> {
+    let shape = layer.output_shape(inputs)?;
+    let mut parameters = 0;
+    layer.each_parameter(inputs.first().map_or(1, Shape::channels), &mut |_, sizes| {
+        parameters = parameters.max(numbers(sizes));
+    });
+    if parameters > LARGEST {
+        return Err(too_large(parameters));
+    }
+    bounded(shape)
+}
+
+/// A shape that is neither empty nor larger than anything.
+pub(crate) fn bounded(shape: Shape) -> Result<Shape> {
     let (height, width) = shape.spatial();
-    let mut largest = numbers(&[shape.channels(), height, width]);
-    let channels = inputs.first().map_or(1, Shape::channels);
-    node.layer.each_parameter(channels, &mut |_, shape| largest = largest.max(numbers(shape)));
-    match largest {
-        0 => Err(at(format!("output shape {shape} is empty"))),
-        size if size > LARGEST => Err(at(format!("{size} numbers in one tensor, more than {LARGEST}"))),
+    match numbers(&[shape.channels(), height, width]) {
+        0 => Err(Error::Architecture(format!("output shape {shape} is empty"))),
+        size if size > LARGEST => Err(too_large(size)),
         _ => Ok(shape),
     }
+}
+
+fn numbers(sizes: &[usize]) -> u128 {
+    sizes.iter().fold(1u128, |n, &size| n.saturating_mul(size as u128))
+}
+
+fn too_large(size: u128) -> Error {
+    Error::Architecture(format!("{size} numbers in one tensor, more than {LARGEST}"))
 }
 
 impl Architecture {

@@ -58,7 +58,7 @@ impl Morphism for DropSkip {
         let mut sites = Vec::new();
         for node in architecture.nodes() {
             for position in positions(node) {
-                let read_elsewhere = architecture.consumers(node.inputs[position]).len() > 1;
+                let read_elsewhere = architecture.is_shared(node.inputs[position]);
                 let possible =
                     !matches!(node.layer, Layer::Concat) || readers(architecture, node, position).is_some();
                 if read_elsewhere && possible {

@@ -34,8 +34,9 @@ impl Source {
             }
             Self::Join { of, axis } => Ok(Tensor::cat(&all(of)?, *axis)?),
             Self::Sum { of } => {
-                let sum = all(of)?.into_iter().map(Ok).reduce(|sum, next| sum? + next?);
-                Ok(sum.ok_or_else(|| Error::Weights("nothing to add".into()))??)
+                let each = |part: &Self| part.evaluate_by_candle(parent, dtype, device);
+                let sum = of.iter().map(each).reduce(|sum, next| Ok((sum? + next?)?));
+                sum.ok_or_else(|| Error::Weights("nothing to add".into()))?
             }
             Self::Dirac { channels, kernel } => surgery::dirac(*channels, *kernel, dtype, device),
             Self::Constant { shape, value } => tensor(vec![*value; shape.iter().product()], shape),
@@ -81,7 +82,8 @@ mod tests {
 
     /// One expression more around `source`.
     fn wrapped(source: Source, (choice, axis, picks): (usize, usize, Vec<usize>)) -> Source {
-        let extents = Extents { parent: &parent(DType::F64), symbolic: None };
+        let parent = parent(DType::F64);
+        let extents = Extents::new(&parent, None);
         let mut shape = extents.of(&source).unwrap();
         let index: Vec<usize> = picks.iter().map(|pick| pick % shape[axis]).collect();
         match choice % 4 {

@@ -7,19 +7,44 @@ use std::collections::btree_map::Entry;
 use candle_core::{DType, Tensor};
 
 use super::{FactorPart, Index, Inheritance, Piece, Source, Statistic};
+use crate::architecture::Architecture;
 use crate::extent::Extents;
 use crate::layer::LayerId;
 use crate::network::Network;
 use crate::surgery::Separable;
+use crate::weights::{check_shape, superfluous};
 use crate::{Result, surgery};
 
 impl Inheritance {
+    /// As [`Inheritance::resolve`], for a child of this architecture: what is computed has the shapes that it asks for,
+    /// which is known before anything is allocated.
+    pub(crate) fn resolved_for(
+        &self,
+        child: &Architecture,
+        parent: &Network,
+        batch: Option<&Tensor>,
+    ) -> Result<Cow<'_, Self>> {
+        let weights = parent.weights();
+        let extents = Extents::new(weights, Some((parent, &self.selections))).of_child(child);
+        let closed = self.resolved(parent, batch, &extents)?;
+        let extents = Extents::new(weights, None).of_child(child);
+        closed.computed().try_for_each(|(&key, source)| match child.parameter(key) {
+            Some(expected) => check_shape(key, &extents.of(source)?, &expected),
+            None => Err(superfluous(key)),
+        })?;
+        Ok(closed)
+    }
+
     /// As [`Inheritance::resolve`], without a copy of what is closed already.
-    pub(crate) fn resolved(&self, parent: &Network, batch: Option<&Tensor>) -> Result<Cow<'_, Self>> {
+    pub(super) fn resolved(
+        &self,
+        parent: &Network,
+        batch: Option<&Tensor>,
+        extents: &Extents<'_>,
+    ) -> Result<Cow<'_, Self>> {
         if self.is_closed() {
             return Ok(Cow::Borrowed(self));
         }
-        let extents = Extents { parent: parent.weights(), symbolic: Some((parent, &self.selections)) };
         self.sources.values().try_for_each(|source| extents.of(source).map(drop))?;
         let chosen =
             self.selections.iter().map(|selection| selection.choose(parent)).collect::<Result<Vec<_>>>()?;
@@ -31,8 +56,8 @@ impl Inheritance {
     }
 }
 
-/// Channel means and variances of a layer's output; without a batch they depend on epsilon, here its bits.
-type Measured = BTreeMap<(LayerId, u64), (Vec<f64>, Vec<f64>)>;
+/// Channel means and variances of a layer's output; without a batch, and only then, they depend on epsilon, here its bits.
+type Measured = BTreeMap<(LayerId, Option<u64>), (Vec<f64>, Vec<f64>)>;
 
 fn close(
     source: Source,
@@ -57,7 +82,8 @@ fn close(
             Ok(Source::Values { shape: half.dims().to_vec(), values: half.flatten_all()?.to_vec1()? })
         }
         Source::Statistic { layer, of, eps } => {
-            let (mean, variance) = match measured.entry((layer, eps.to_bits())) {
+            let key = (layer, batch.is_none().then_some(eps.to_bits()));
+            let (mean, variance) = match measured.entry(key) {
                 Entry::Occupied(known) => known.into_mut(),
                 Entry::Vacant(place) => place.insert(measure(parent, batch, layer, eps)?),
             };

@@ -1,18 +1,25 @@
 //! Tensors whose numbers are known when a model is read, and the arithmetic that models do with them: shapes are
 //! computed from shapes, weights are reshaped and transposed.
 
+use std::fmt::Debug;
+use std::sync::Arc;
+
 use candle_core::{Device, Tensor};
 
 use super::import::Reason;
 
 /// Integers are for shape arithmetic; nothing sensible has more.
-const MOST_INTEGERS: usize = 1 << 16;
+const MOST_INTEGERS: usize = 1 << 12;
+/// Axes of a tensor; nothing sensible has more, and some of what is done takes time by their square.
+const MOST_AXES: usize = 16;
+/// Numbers of a list that a message shows.
+const SHOWN: usize = 16;
 
 /// A tensor that does not depend on the images.
 #[derive(Debug, Clone)]
 pub(super) enum Constant {
-    /// Integers and truth values, row by row.
-    Ints { dims: Vec<usize>, values: Vec<i64> },
+    /// Integers and truth values, row by row; shared, because every node that reads them gets them.
+    Ints { dims: Vec<usize>, values: Arc<[i64]> },
     /// In f32; it may be stretched (strides of zero), so that a shape alone allocates nothing.
     Floats(Tensor),
 }
@@ -27,8 +34,24 @@ pub(super) enum Arithmetic {
 }
 
 impl Constant {
+    /// A short vector of integers, such as a shape.
     pub fn ints(values: Vec<i64>) -> Self {
-        Self::Ints { dims: vec![values.len()], values }
+        Self::Ints { dims: vec![values.len()], values: values.into() }
+    }
+
+    /// Integers of a file: of any number.
+    pub fn stored_ints(dims: Vec<usize>, values: Vec<i64>) -> Result<Self, Reason> {
+        few(values.len())?;
+        Ok(Self::Ints { dims, values: values.into() })
+    }
+
+    /// How many numbers it holds in memory.
+    pub fn held(&self) -> usize {
+        match self {
+            Self::Ints { values, .. } => values.len(),
+            Self::Floats(tensor) if is_stretched(tensor) => 1,
+            Self::Floats(tensor) => tensor.elem_count(),
+        }
     }
 
     /// Every number alike.
@@ -38,10 +61,8 @@ impl Constant {
 
     pub fn full_int(value: i64, dims: &[usize]) -> Result<Self, Reason> {
         let count = count(dims)?;
-        if count > MOST_INTEGERS {
-            return Err(format!("{count} integers; at most {MOST_INTEGERS} are taken").into());
-        }
-        Ok(Self::Ints { dims: dims.to_vec(), values: vec![value; count] })
+        few(count)?;
+        Ok(Self::Ints { dims: dims.to_vec(), values: vec![value; count].into() })
     }
 
     pub fn dims(&self) -> &[usize] {
@@ -68,9 +89,7 @@ impl Constant {
     /// The only number of a tensor.
     pub fn as_scalar(&self) -> Option<f64> {
         match self {
-            Self::Ints { values, .. } => {
-                <&[i64; 1]>::try_from(values.as_slice()).ok().map(|one| one[0] as f64)
-            }
+            Self::Ints { values, .. } => <&[i64; 1]>::try_from(&values[..]).ok().map(|one| one[0] as f64),
             Self::Floats(tensor) if tensor.elem_count() == 1 => {
                 Some(f64::from(tensor.flatten_all().ok()?.to_vec1::<f32>().ok()?[0]))
             }
@@ -87,9 +106,7 @@ impl Constant {
         match self {
             Self::Ints { values, .. } => Ok(Self::Ints { dims: dims.to_vec(), values: values.clone() }),
             // One number everywhere has the same in any shape, and stays stretched.
-            Self::Floats(tensor)
-                if tensor.stride().iter().all(|&stride| stride == 0) && tensor.rank() > 0 =>
-            {
+            Self::Floats(tensor) if is_stretched(tensor) => {
                 let mut one = tensor.clone();
                 while one.rank() > 0 {
                     one = one.get(0)?;
@@ -115,7 +132,7 @@ impl Constant {
             let place = if index < 0 { index.checked_add(values.len() as i64)? } else { index };
             usize::try_from(place).ok().and_then(|place| values.get(place)).copied()
         };
-        let picked = indices.as_ints()?.iter().map(at).collect::<Option<Vec<_>>>();
+        let picked = indices.as_ints()?.iter().map(at).collect::<Option<Arc<[_]>>>();
         let picked = picked.ok_or_else(|| format!("an index outside {} values", values.len()))?;
         Ok(Self::Ints { dims: indices.dims().to_vec(), values: picked })
     }
@@ -125,9 +142,7 @@ impl Constant {
         let mut values = Vec::new();
         for part in parts {
             values.extend(part.as_ints()?);
-        }
-        if values.len() > MOST_INTEGERS {
-            return Err(format!("{} integers; at most {MOST_INTEGERS} are taken", values.len()).into());
+            few(values.len())?;
         }
         Ok(Self::ints(values))
     }
@@ -189,7 +204,7 @@ impl Constant {
                 }
                 let at = |values: &[i64], place: usize| values[if values.len() == 1 { 0 } else { place }];
                 let values = (0..length).map(|place| operation.of(at(a, place), at(b, place))).collect();
-                let values: Option<Vec<i64>> = values;
+                let values: Option<Arc<[i64]>> = values;
                 let values = values.ok_or("integers overflow, or are divided by zero")?;
                 Ok(Self::Ints { dims: dims.clone(), values })
             }
@@ -209,14 +224,45 @@ impl Arithmetic {
     }
 }
 
+/// Whether one number stands for all.
+fn is_stretched(tensor: &Tensor) -> bool {
+    tensor.rank() > 0 && tensor.stride().iter().all(|&stride| stride == 0)
+}
+
+fn few(integers: usize) -> Result<(), Reason> {
+    match integers <= MOST_INTEGERS {
+        true => Ok(()),
+        false => Err(format!("{integers} integers; at most {MOST_INTEGERS} are taken").into()),
+    }
+}
+
+pub(super) fn few_axes(axes: usize) -> Result<(), Reason> {
+    match axes <= MOST_AXES {
+        true => Ok(()),
+        false => Err(format!("a tensor of {axes} axes; at most {MOST_AXES} are taken").into()),
+    }
+}
+
 /// The number of entries.
 pub(super) fn count(dims: &[usize]) -> Result<usize, Reason> {
-    let product = dims.iter().try_fold(1usize, |product, &size| product.checked_mul(size));
-    product.ok_or_else(|| format!("a shape too large to count: {dims:?}").into())
+    few_axes(dims.len())?;
+    // Strides are products of sizes, even where a size of 0 leaves no entries.
+    let product = dims.iter().try_fold(1usize, |product, &size| product.checked_mul(size.max(1)));
+    let product = product.ok_or_else(|| format!("a shape too large to count: {dims:?}"))?;
+    Ok(if dims.contains(&0) { 0 } else { product })
+}
+
+/// Numbers in a message: not all, if there are many.
+pub(super) fn list(numbers: &[impl Debug]) -> String {
+    match numbers.len().saturating_sub(SHOWN) {
+        0 => format!("{numbers:?}"),
+        more => format!("{:?} and {more} more", &numbers[..SHOWN]),
+    }
 }
 
 /// The sizes that Reshape asks for: 0 is the size in that place, -1 whatever is left.
 pub(super) fn resolve(dims: &[usize], target: &[i64], allow_zero: bool) -> Result<Vec<usize>, Reason> {
+    few_axes(target.len())?;
     let wrong = || Reason::from(format!("reshapes {dims:?} to {target:?}"));
     let size = |(place, &size): (usize, &i64)| match size {
         0 if !allow_zero => dims.get(place).copied().map(Some),

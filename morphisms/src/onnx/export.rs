@@ -71,8 +71,8 @@ pub struct InputAffine {
 /// as in files of weights, `12.weight`.
 ///
 /// # Errors
-/// [`Error::Onnx`] if `options.input` does not have a scale and a shift for each channel, or a name is taken by a layer; or when a
-/// tensor cannot be read back from its device.
+/// [`Error::Onnx`] if `options.input` does not have a scale and a shift for each channel, a name is empty or taken by a layer, or
+/// the factor of a layer is no finite number of f32; or when a tensor cannot be read back from its device.
 pub fn export(network: &Network, options: &ExportOptions) -> Result<Vec<u8>> {
     let folded = options.fold_batch_norms.then(|| network.fold_batch_norms()).transpose()?;
     let network = folded.as_ref().unwrap_or(network);
@@ -120,9 +120,19 @@ impl Exporter<'_> {
             self.names.insert(node.id, name);
         }
         self.output(&self.names[&architecture.output()].clone(), options);
-        let mut taken: Vec<&String> = self.builder.graph.node.iter().flat_map(|node| &node.output).collect();
+        self.check_names(input_name)
+    }
+
+    /// Whether every tensor has a name, and one of its own.
+    fn check_names(&self, input_name: &str) -> Result<()> {
+        let graph = &self.builder.graph;
+        let made = graph.node.iter().flat_map(|node| &node.output).map(String::as_str);
+        let mut taken: Vec<&str> = made.chain(graph.initializer.iter().map(|stored| stored.name())).collect();
         taken.push(input_name);
         taken.sort_unstable();
+        if taken[0].is_empty() {
+            return Err(Error::Onnx("a tensor of the model would have no name".into()));
+        }
         match taken.windows(2).find(|pair| pair[0] == pair[1]) {
             Some(pair) => Err(Error::Onnx(format!("two tensors of the model would be called `{}`", pair[0]))),
             None => Ok(()),
@@ -190,13 +200,13 @@ impl Exporter<'_> {
                 Ok(self.builder.node("BatchNormalization", &name, &inputs, vec![float("epsilon", eps)]))
             }
             Layer::GroupNorm { grouping, eps } => self.group_norm(node, &name, x, grouping, eps),
-            Layer::Activation(function) => Ok(self.activation(function, &name, x)),
+            Layer::Activation(function) => self.activation(function, &name, x),
             Layer::Prelu => {
                 let slope = self.channel_parameter(node.id, Role::Slope, shape)?;
                 Ok(self.builder.node("PRelu", &name, &[x, &slope], vec![]))
             }
             Layer::Scale { factor } => {
-                let factor = self.scalar(&format!("{}.factor", node.id), factor);
+                let factor = self.scalar(&format!("{}.factor", node.id), factor)?;
                 Ok(self.builder.node("Mul", &name, &[x, &factor], vec![]))
             }
             Layer::Dropout { .. } => Ok(x.clone()),
@@ -240,15 +250,18 @@ impl Exporter<'_> {
         Ok(inputs)
     }
 
-    fn scalar(&mut self, name: &str, value: f64) -> String {
-        self.builder.floats(name, &[], &[value as f32])
+    fn scalar(&mut self, name: &str, value: f64) -> Result<String> {
+        match (value as f32).is_finite() {
+            true => Ok(self.builder.floats(name, &[], &[value as f32])),
+            false => Err(Error::Onnx(format!("`{name}`: {value:e} is no finite number of f32"))),
+        }
     }
 
-    fn activation(&mut self, function: Activation, name: &str, x: &str) -> String {
-        match function {
+    fn activation(&mut self, function: Activation, name: &str, x: &str) -> Result<String> {
+        Ok(match function {
             Activation::Relu => self.builder.node("Relu", name, &[x], vec![]),
-            Activation::Relu6 => self.clip(name, x, 0.0, 6.0),
-            Activation::Clip { low, high } => self.clip(name, x, low, high),
+            Activation::Relu6 => self.clip(name, x, 0.0, 6.0)?,
+            Activation::Clip { low, high } => self.clip(name, x, low, high)?,
             Activation::LeakyRelu { slope } => {
                 self.builder.node("LeakyRelu", name, &[x], vec![float("alpha", slope)])
             }
@@ -258,32 +271,32 @@ impl Exporter<'_> {
                 let gate = self.builder.node("Sigmoid", &format!("{name}_gate"), &[x], vec![]);
                 self.builder.node("Mul", name, &[x, &gate], vec![])
             }
-            Activation::Gelu => self.gelu(name, x),
+            Activation::Gelu => self.gelu(name, x)?,
             Activation::HardSigmoid => {
                 let line = vec![float("alpha", 1.0 / 6.0), float("beta", 0.5)];
                 self.builder.node("HardSigmoid", name, &[x], line)
             }
             Activation::HardSwish => self.builder.node("HardSwish", name, &[x], vec![]),
-        }
+        })
     }
 
-    fn clip(&mut self, name: &str, x: &str, low: f64, high: f64) -> String {
-        let low = self.scalar(&format!("{name}.low"), low);
-        let high = self.scalar(&format!("{name}.high"), high);
-        self.builder.node("Clip", name, &[x, &low, &high], vec![])
+    fn clip(&mut self, name: &str, x: &str, low: f64, high: f64) -> Result<String> {
+        let low = self.scalar(&format!("{name}.low"), low)?;
+        let high = self.scalar(&format!("{name}.high"), high)?;
+        Ok(self.builder.node("Clip", name, &[x, &low, &high], vec![]))
     }
 
     /// `x (1 + erf(x / sqrt 2)) / 2`: the operator Gelu is of set 20.
-    fn gelu(&mut self, name: &str, x: &str) -> String {
+    fn gelu(&mut self, name: &str, x: &str) -> Result<String> {
         let part = |part: &str| format!("{name}_{part}");
-        let root = self.scalar(&format!("{name}.root"), std::f64::consts::SQRT_2);
+        let root = self.scalar(&format!("{name}.root"), std::f64::consts::SQRT_2)?;
         let scaled = self.builder.node("Div", &part("scaled"), &[x, &root], vec![]);
         let erf = self.builder.node("Erf", &part("erf"), &[scaled], vec![]);
-        let one = self.scalar(&format!("{name}.one"), 1.0);
+        let one = self.scalar(&format!("{name}.one"), 1.0)?;
         let gate = self.builder.node("Add", &part("gate"), &[erf, one], vec![]);
         let product = self.builder.node("Mul", &part("product"), &[x, &gate], vec![]);
-        let half = self.scalar(&format!("{name}.half"), 0.5);
-        self.builder.node("Mul", name, &[product, half], vec![])
+        let half = self.scalar(&format!("{name}.half"), 0.5)?;
+        Ok(self.builder.node("Mul", name, &[product, half], vec![]))
     }
 
     /// Instance norm over `[batch, groups, rest]`, then a scale and a shift a channel.
@@ -332,7 +345,7 @@ impl Exporter<'_> {
         let lambda = lambda.to_dtype(candle_core::DType::F64)?.to_vec1::<f64>()?[0];
         let mut parts = Vec::new();
         for (part, factor, input) in [("old", 1.0 - lambda, &inputs[0]), ("skip", lambda, &inputs[1])] {
-            let factor = self.scalar(&format!("{}.{part}", node.id), factor);
+            let factor = self.scalar(&format!("{}.{part}", node.id), factor)?;
             parts.push(self.builder.node("Mul", &format!("{name}_{part}"), &[input, &factor], vec![]));
         }
         Ok(self.builder.node("Add", name, &parts, vec![]))

@@ -26,8 +26,8 @@ use prost::Message;
 use super::constant::Constant;
 use super::schema::tensor_shape_proto::dimension;
 use super::schema::{GraphProto, ModelProto, NodeProto, ValueInfoProto, type_proto};
-use super::tensor;
-use crate::architecture::{Draft, ParamKey};
+use super::tensor::{self, Beside};
+use crate::architecture::{Draft, ParamKey, bounded, bounded_shape};
 use crate::layer::{Layer, LayerId, Role, Shape};
 use crate::network::Network;
 use crate::weights::Weights;
@@ -39,6 +39,11 @@ use view::View;
 const OLDEST_OPSET: i64 = 7;
 /// Reasons that are listed before the rest are counted.
 const MOST_REASONS: usize = 40;
+/// Numbers that may be computed from constants, for each that the model holds; real models compute most of theirs once
+/// or twice.
+const COMPUTED_EACH: usize = 16;
+/// Numbers that may be computed by a model that holds none.
+const COMPUTED: usize = 1 << 22;
 
 /// How a model is read.
 #[derive(Debug, Clone, PartialEq)]
@@ -178,10 +183,15 @@ struct Importer<'a> {
     weights: Weights,
     /// Parameters that may still be made.
     room: usize,
+    /// Numbers that may still be computed from constants: every node makes new ones.
+    computable: usize,
     values: BTreeMap<String, Value>,
     /// How often the nodes that the output needs read each tensor.
     readers: BTreeMap<&'a str, usize>,
-    problems: Vec<String>,
+    /// The maps that vectors were made, nothing where that cannot be.
+    maps: BTreeMap<LayerId, Option<LayerId>>,
+    /// The first reasons, and how many more there are.
+    problems: (Vec<String>, usize),
 }
 
 impl<'a> Importer<'a> {
@@ -190,12 +200,12 @@ impl<'a> Importer<'a> {
         let inputs: Vec<_> = graph.input.iter().filter(|input| !stored.contains(input.name())).collect();
         let [input] = inputs[..] else {
             let names: Vec<_> = inputs.iter().map(|input| input.name()).collect();
-            return Err(Error::Onnx(format!(
-                "expected one input, found {}: {}",
-                names.len(),
-                names.join(", ")
-            )));
+            let (found, names) = (names.len(), some(&names));
+            return Err(Error::Onnx(format!("expected one input, found {found}: {names}")));
         };
+        if input.name().is_empty() {
+            return Err(Error::Onnx("an input without a name, which no node can read".into()));
+        }
         let channels_last = is_transposed(graph, input.name());
         let (batch, shape) = image(input, options.input, channels_last)?;
         let draft = Draft::new(shape);
@@ -211,16 +221,19 @@ impl<'a> Importer<'a> {
             draft,
             weights: Weights::default(),
             room: options.largest,
+            computable: COMPUTED,
             values: BTreeMap::from([(input.name().into(), Value::Activation(activation))]),
             readers: BTreeMap::new(),
-            problems: Vec::new(),
+            maps: BTreeMap::new(),
+            problems: (Vec::new(), 0),
         })
     }
 
     fn output_name(&self, chosen: &Option<String>) -> Result<String> {
         let names: Vec<&str> = self.graph.output.iter().map(|output| output.name()).collect();
-        let known = names.join(", ");
+        let known = some(&names);
         match (chosen, names.as_slice()) {
+            (_, names) if names.contains(&"") => Err(Error::Onnx("an output without a name".into())),
             (Some(name), names) if names.contains(&name.as_str()) => Ok(name.clone()),
             (Some(name), _) => Err(Error::Onnx(format!("output: expected one of {known}, found {name}"))),
             (None, [name]) => Ok(name.to_string()),
@@ -232,17 +245,29 @@ impl<'a> Importer<'a> {
         if !self.graph.sparse_initializer.is_empty() {
             return Err(Error::Onnx("sparse initialisers".into()));
         }
+        let mut beside = Beside { folder: options.folder.as_deref(), room: options.largest };
         for stored in &self.graph.initializer {
-            let value = match tensor::read(stored, options.folder.as_deref()) {
-                Ok(constant) => Value::Constant(constant),
+            let value = match tensor::read(stored, &mut beside) {
+                Ok(constant) => {
+                    self.may_compute_from(&constant);
+                    Value::Constant(constant)
+                }
                 Err(Reason(reason)) => {
-                    self.problems.push(format!("tensor `{}`: {reason}", stored.name()));
+                    self.problem(|| format!("tensor `{}`: {reason}", stored.name()));
                     Value::Unknown
                 }
             };
             self.values.insert(stored.name().into(), value);
         }
         Ok(())
+    }
+
+    fn problem(&mut self, problem: impl FnOnce() -> String) {
+        let (listed, more) = &mut self.problems;
+        match listed.len() < MOST_REASONS {
+            true => listed.push(problem()),
+            false => *more += 1,
+        }
     }
 
     /// Visits the nodes that the output needs.
@@ -261,15 +286,15 @@ impl<'a> Importer<'a> {
         for node in order.into_iter().rev() {
             self.visit(node);
         }
-        if self.problems.is_empty() {
-            return Ok(());
+        let (listed, more) = &self.problems;
+        let list = listed.join("\n  ");
+        match (listed.len(), more) {
+            (0, _) => Ok(()),
+            (_, 0) => Err(Error::Onnx(format!("this model cannot be taken:\n  {list}"))),
+            (_, more) => {
+                Err(Error::Onnx(format!("this model cannot be taken:\n  {list}\n  and {more} more")))
+            }
         }
-        let more = self.problems.len().saturating_sub(MOST_REASONS);
-        let mut list = self.problems[..self.problems.len() - more].join("\n  ");
-        if more > 0 {
-            list.push_str(&format!("\n  and {more} more"));
-        }
-        Err(Error::Onnx(format!("this model cannot be taken:\n  {list}")))
     }
 
     fn visit(&mut self, node: &'a NodeProto) {
@@ -280,7 +305,7 @@ impl<'a> Importer<'a> {
             None => Err(layers::unknown()),
         });
         let value = value.unwrap_or_else(|Reason(reason)| {
-            self.problems.push(format!("node `{}` ({}): {reason}", operator.name(), node.op_type()));
+            self.problem(|| format!("node `{}` ({}): {reason}", operator.name(), node.op_type()));
             Value::Unknown
         });
         if let Some(output) = node.output.first() {
@@ -341,10 +366,22 @@ impl<'a> Importer<'a> {
     /// Adds a layer.
     fn push(&mut self, layer: Layer, inputs: &[LayerId]) -> std::result::Result<LayerId, Reason> {
         let shapes: Vec<Shape> = inputs.iter().map(|input| self.shapes[input]).collect();
-        let shape = layer.output_shape(&shapes)?;
+        let shape = bounded_shape(&layer, &shapes)?;
         let id = self.draft.push(layer, inputs);
         self.shapes.insert(id, shape);
         Ok(id)
+    }
+
+    /// Asks for room for numbers that are computed from constants.
+    fn compute(&mut self, count: usize) -> std::result::Result<(), Reason> {
+        let left = self.computable.checked_sub(count);
+        self.computable = left.unwrap_or(0);
+        left.map(drop).ok_or_else(|| "more numbers are computed from constants than are taken".into())
+    }
+
+    fn may_compute_from(&mut self, stored: &Constant) {
+        let more = stored.held().saturating_mul(COMPUTED_EACH);
+        self.computable = self.computable.saturating_add(more);
     }
 
     /// Sets a parameter of a layer.
@@ -355,6 +392,12 @@ impl<'a> Importer<'a> {
         self.weights.insert(ParamKey::new(layer, role), tensor.contiguous()?);
         Ok(())
     }
+}
+
+/// The names in a message: not all, if there are many.
+fn some(names: &[&str]) -> String {
+    let more = if names.len() > MOST_REASONS { ", ..." } else { "" };
+    names.iter().take(MOST_REASONS).copied().collect::<Vec<_>>().join(", ") + more
 }
 
 /// Whether all that is done with the input is to put its channels first.
@@ -412,5 +455,7 @@ fn image(input: &ValueInfoProto, given: Option<Shape>, channels_last: bool) -> R
             )));
         }
     };
+    let shape =
+        bounded(shape).map_err(|error| Error::Onnx(format!("input `{name}`: {}", Reason::from(error).0)))?;
     Ok((batch.unwrap_or(1), shape))
 }

@@ -1,5 +1,7 @@
 //! Models as other exporters write them, and models that nobody should have written.
 
+mod hostile;
+
 use candle_core::{DType, Device, Tensor};
 use prost::Message;
 

@@ -2,7 +2,7 @@
 
 use candle_core::{DType, Device};
 use morphisms::strategies::{Limits, any_architecture};
-use morphisms::{Architecture, Conv, Draft, Inheritance, Network, Shape, Site, catalog};
+use morphisms::{Architecture, Conv, Draft, Inheritance, Network, Shape, Site, catalog, check};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
@@ -198,7 +198,12 @@ fn damaged(mut document: Value, damage: &[(prop::sample::Index, Value)]) -> Valu
 /// Everything that is asked of an architecture that was read.
 fn exercise(architecture: &Architecture) {
     architecture.fingerprint();
-    let _ = (architecture.macs(), architecture.parameter_count(), architecture.activation_memory());
+    let cost = architecture.macs().max(architecture.activation_memory());
+    if architecture.parameter_count() < 100_000 && cost < 1_000_000 {
+        let network = Network::init(architecture.clone(), 0, DType::F32, &Device::Cpu).unwrap();
+        let images = check::images(architecture.input(), 2, 0, DType::F32).unwrap();
+        assert_eq!(network.logits(&images).unwrap().dims(), [2, architecture.classes()]);
+    }
     for morphism in catalog::all() {
         let sites = morphism.sites(architecture);
         if architecture.parameter_count() < 100_000 {

@@ -11,6 +11,7 @@ mod cost;
 mod coverage;
 mod exact;
 mod fuzz;
+mod greedy;
 mod hostile;
 mod identity;
 mod life;

@@ -16,9 +16,10 @@ pub(super) struct Affine {
 
 impl Importer<'_> {
     /// The vector `[channels]` of a constant that stretches over the numbers of `x`, a number a channel or one for all.
-    pub fn per_channel(&self, x: &Activation, constant: &Constant) -> Result<Tensor, Reason> {
+    pub fn per_channel(&mut self, x: &Activation, constant: &Constant) -> Result<Tensor, Reason> {
         let dims = self.dims(x);
         let channels = self.shapes[&x.layer].channels();
+        self.compute(channels)?;
         let tensor = constant.as_floats()?;
         if tensor.elem_count() == 1 {
             return Ok(tensor.flatten_all()?.broadcast_as(channels)?);
@@ -47,6 +48,9 @@ impl Importer<'_> {
 
     /// A constant factor.
     pub fn factor(&mut self, x: &Activation, factor: f64) -> Result<LayerId, Reason> {
+        if !(factor as f32).is_finite() {
+            return Err(format!("a factor of {factor:e}").into());
+        }
         let layer = self.plain(x)?;
         self.push(Layer::Scale { factor }, &[layer])
     }
@@ -76,7 +80,8 @@ impl Importer<'_> {
             // The shift is scaled too: what was added before is multiplied now.
             for &role in scaled.iter().chain((!scaled.contains(&shifted)).then_some(&shifted)) {
                 let key = ParamKey::new(layer, role);
-                let Ok(tensor) = self.weights.get(key) else { continue };
+                let Ok(tensor) = self.weights.get(key).cloned() else { continue };
+                self.compute(tensor.elem_count())?;
                 let rows = [vec![scale.elem_count()], vec![1; tensor.rank() - 1]].concat();
                 let tensor = tensor.broadcast_mul(&scale.reshape(rows)?)?;
                 self.weights.insert(key, tensor);

@@ -1,7 +1,7 @@
 //! Nodes that read constants alone.
 
 use super::super::constant::{Arithmetic, Constant, count};
-use super::super::tensor;
+use super::super::tensor::{self, Beside};
 use super::inputs::{Inputs, constant, place};
 use super::node::Operator;
 use super::shape::{permutation, squeezed, unsqueezed};
@@ -11,10 +11,22 @@ use super::{Importer, Reason};
 impl Importer<'_> {
     /// What a node yields that reads constants alone.
     pub fn fold(&mut self, node: &Operator, inputs: Inputs<'_>) -> Result<Constant, Reason> {
+        if node.proto.op_type() == "Constant" {
+            let stored = literal(node)?;
+            self.may_compute_from(&stored);
+            return Ok(stored);
+        }
+        // What it makes is counted when it is there; of what is too much there is no more than this once.
+        self.compute(1)?;
+        let made = self.folded(node, inputs)?;
+        self.compute(made.held())?;
+        Ok(made)
+    }
+
+    fn folded(&self, node: &Operator, inputs: Inputs<'_>) -> Result<Constant, Reason> {
         let axes = |place: usize| operand_or_attribute(node, inputs, place, "axes");
         let combine = |operation| constant(inputs, 0)?.combine(operation, constant(inputs, 1)?);
         match node.proto.op_type() {
-            "Constant" => literal(node),
             "ConstantOfShape" => filled(node, constant(inputs, 0)?, self.room),
             "Identity" | "Dropout" => Ok(constant(inputs, 0)?.clone()),
             "Cast" => match node.int("to") {
@@ -79,13 +91,13 @@ impl Importer<'_> {
 /// The value of a Constant.
 fn literal(node: &Operator) -> Result<Constant, Reason> {
     if let Some(stored) = node.tensor("value") {
-        return tensor::read(stored, None);
+        return tensor::read(stored, &mut Beside::default());
     }
     if let Some(value) = node.int("value_int") {
-        return Ok(Constant::Ints { dims: vec![], values: vec![value] });
+        return Constant::stored_ints(vec![], vec![value]);
     }
     if let Some(values) = node.ints("value_ints") {
-        return Ok(Constant::ints(values));
+        return Constant::stored_ints(vec![values.len()], values);
     }
     if let Some(value) = node.float("value_float") {
         return Constant::full(value, &[]);
@@ -104,7 +116,8 @@ fn filled(node: &Operator, shape: &Constant, room: usize) -> Result<Constant, Re
     if count > room {
         return Err(format!("{count} numbers; {room} more are taken").into());
     }
-    match node.tensor("value").map(|stored| tensor::read(stored, None)).transpose()? {
+    let value = node.tensor("value").map(|stored| tensor::read(stored, &mut Beside::default()));
+    match value.transpose()? {
         None => Constant::full(0.0, &dims),
         Some(Constant::Ints { values, .. }) => Constant::full_int(*values.first().ok_or("no value")?, &dims),
         Some(value @ Constant::Floats(_)) => {

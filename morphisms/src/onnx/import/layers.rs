@@ -80,7 +80,11 @@ impl Importer<'_> {
         }
         let function = |function| Layer::Activation(function);
         match node.proto.op_type() {
-            "Identity" | "Cast" => Ok(input(inputs, 0)?.clone()),
+            "Identity" => Ok(input(inputs, 0)?.clone()),
+            "Cast" => match node.int("to") {
+                Some(1 | 10 | 11 | 16) => Ok(input(inputs, 0)?.clone()),
+                other => Err(format!("a cast of images to the type {other:?}").into()),
+            },
             "Shape" => self.shape_of(node, activation(inputs, 0)?).map(Value::Constant),
             "Reshape" => {
                 let target = constant(inputs, 1)?.as_ints()?;
@@ -151,6 +155,7 @@ impl Importer<'_> {
         let mut weight = if node.int("transB").unwrap_or(0) != 0 { matrix.clone() } else { matrix.t()? };
         let alpha = exact(node.float("alpha").unwrap_or(1.0));
         if alpha != 1.0 {
+            self.compute(weight.elem_count())?;
             weight = (weight * alpha)?;
         }
         let layer = self.linear(x, &weight, inputs.get(2).is_some_and(Option::is_some))?;
@@ -206,6 +211,7 @@ impl Importer<'_> {
             if [gamma, beta, mean, variance].iter().any(|tensor| tensor.dims() != [features]) {
                 return Err(format!("parameters that are not of shape [{features}]").into());
             }
+            self.compute(features)?;
             let scale = gamma.div(&(variance + eps)?.sqrt()?)?;
             let shift = (beta - (mean * &scale)?)?;
             return self.affine(x, &Affine { scale: Some(scale), shift: Some(shift) });
@@ -250,6 +256,7 @@ impl Importer<'_> {
             _ => Grouping::Groups(groups),
         };
         let eps = exact(node.float("epsilon").unwrap_or(1e-5));
+        self.compute(channels)?;
         let layer = self.push(Layer::GroupNorm { grouping, eps }, &[x])?;
         for (place, role) in [(1, Role::Gamma), (2, Role::Beta)] {
             let tensor = constant(inputs, place)?.as_floats()?;

@@ -1,6 +1,6 @@
 //! Nodes that only look at a tensor in another way.
 
-use super::super::constant::Constant;
+use super::super::constant::{Constant, few_axes, list};
 use super::inputs::{Inputs, activation, place};
 use super::node::Operator;
 use super::view::View;
@@ -75,7 +75,7 @@ pub(super) fn permutation(node: &Operator, rank: usize) -> Result<Vec<usize>, Re
     let mut sorted = places.clone();
     sorted.sort_unstable();
     if !sorted.into_iter().eq(0..rank) {
-        return Err(format!("perm {axes:?} on {rank} axes").into());
+        return Err(format!("perm {} on {rank} axes", list(&axes)).into());
     }
     Ok(places)
 }
@@ -87,16 +87,19 @@ pub(super) fn squeezed(dims: &[usize], axes: Option<&[i64]>, first: usize) -> Re
         None => (first..dims.len()).filter(|&axis| dims[axis] == 1).collect(),
     };
     if drop.iter().any(|&axis| dims[axis] != 1) {
-        return Err(format!("squeezes the axes {drop:?} of {dims:?}").into());
+        return Err(format!("squeezes the axes {} of {dims:?}", list(&drop)).into());
     }
     Ok((0..dims.len()).filter(|axis| !drop.contains(axis)).map(|axis| dims[axis]).collect())
 }
 
 pub(super) fn unsqueezed(dims: &[usize], axes: &[i64]) -> Result<Vec<usize>, Reason> {
     let rank = dims.len() + axes.len();
+    few_axes(rank)?;
     let new = axes.iter().map(|&axis| place(axis, rank)).collect::<Result<Vec<_>, _>>()?;
     let mut old = dims.iter();
     let sizes = (0..rank).map(|axis| if new.contains(&axis) { Some(1) } else { old.next().copied() });
     let sizes: Option<Vec<usize>> = sizes.collect();
-    sizes.filter(|_| old.next().is_none()).ok_or_else(|| format!("axes {axes:?} are not distinct").into())
+    sizes
+        .filter(|_| old.next().is_none())
+        .ok_or_else(|| format!("axes {} are not distinct", list(axes)).into())
 }

@@ -1,5 +1,6 @@
 //! Layers that look around: convolutions, pooling, padding.
 
+use super::super::constant::list;
 use super::inputs::{Inputs, activation, constant, optional, place};
 use super::node::Operator;
 use super::view::View;
@@ -101,7 +102,8 @@ impl Importer<'_> {
         let mut axes = axes.iter().map(|&axis| place(axis, rank)).collect::<Result<Vec<_>, _>>()?;
         axes.sort_unstable();
         if axes != [2, 3] {
-            return Err(format!("the mean over the axes {axes:?}, not over height and width").into());
+            let axes = list(&axes);
+            return Err(format!("the mean over the axes {axes}, not over height and width").into());
         }
         let pooled = self.made(|it| it.push(Layer::GlobalAveragePool, &[layer]))?;
         match (pooled, node.int("keepdims").unwrap_or(1)) {

@@ -123,33 +123,35 @@ impl Importer<'_> {
     }
 
     /// A vector as a map of 1x1: the linear layers that made it become convolutions of 1x1, back to where a map of 1x1
-    /// was made a vector.
+    /// was made a vector. Each layer is gone through once, however many vectors behind it are made maps.
     fn map_of(&mut self, x: &Activation) -> Result<LayerId, Reason> {
-        let refused = || Reason::from("a vector made a map, but not one that comes from a map of 1x1");
         let mut chain = Vec::new();
         let mut at = self.plain(x)?;
-        loop {
-            let (layer, inputs) = self.draft.get(at).ok_or_else(refused)?;
-            let &[from] = inputs else { return Err(refused()) };
-            chain.push((at, layer));
-            at = from;
-            match layer {
-                Layer::Flatten if self.shapes[&from].spatial() == (1, 1) => break,
-                Layer::Linear { .. }
-                | Layer::Activation(_)
-                | Layer::Prelu
-                | Layer::Scale { .. }
-                | Layer::Dropout { .. } => {}
-                _ => return Err(refused()),
+        let mut map = loop {
+            if let Some(&known) = self.maps.get(&at) {
+                break known;
             }
+            match self.draft.get(at) {
+                Some((Layer::Flatten, &[from])) if self.shapes[&from].spatial() == (1, 1) => {
+                    break Some(from);
+                }
+                Some((layer, &[from])) if is_on_vectors(&layer) => {
+                    chain.push((at, layer));
+                    at = from;
+                }
+                _ => break None,
+            }
+        };
+        for (id, layer) in chain.into_iter().rev() {
+            map = map.map(|x| self.on_map(layer, id, x)).transpose()?;
+            self.maps.insert(id, map);
         }
-        chain.into_iter().rev().try_fold(at, |x, (id, layer)| self.on_map(layer, id, x))
+        map.ok_or_else(|| "a vector made a map, but not one that comes from a map of 1x1".into())
     }
 
     /// What `layer` does to a vector, done to a map of 1x1, with the parameters of `id`.
     fn on_map(&mut self, layer: Layer, id: LayerId, x: LayerId) -> Result<LayerId, Reason> {
         let (layer, roles): (Layer, &[Role]) = match layer {
-            Layer::Flatten => return Ok(x),
             Layer::Linear { out_features, bias } => {
                 let conv = Conv { bias, ..Conv::same(out_features, 1) };
                 (Layer::Conv(conv), if bias { &[Role::Weight, Role::Bias] } else { &[Role::Weight] })
@@ -166,6 +168,18 @@ impl Importer<'_> {
         }
         Ok(copy)
     }
+}
+
+/// Whether a layer does to a map of 1x1 what it does to a vector.
+fn is_on_vectors(layer: &Layer) -> bool {
+    matches!(
+        layer,
+        Layer::Linear { .. }
+            | Layer::Activation(_)
+            | Layer::Prelu
+            | Layer::Scale { .. }
+            | Layer::Dropout { .. }
+    )
 }
 
 /// The axes of a map behind its channels.

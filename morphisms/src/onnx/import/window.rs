@@ -1,6 +1,6 @@
 //! Windows: how ONNX pads them.
 
-use super::super::constant::Constant;
+use super::super::constant::{Constant, list};
 use super::node::Operator;
 use super::{Reason, Value};
 
@@ -78,7 +78,7 @@ pub(super) fn pair(operator: &Operator, name: &str) -> Result<Option<[usize; 2]>
     let Some(values) = operator.ints(name) else { return Ok(None) };
     let sizes: Option<Vec<usize>> = values.iter().map(|&size| usize::try_from(size).ok()).collect();
     let sizes = sizes.and_then(|sizes| <[usize; 2]>::try_from(sizes).ok());
-    let wrong = || format!("{name}: expected two sizes (images have two axes), found {values:?}");
+    let wrong = || format!("{name}: expected two sizes (images have two axes), found {}", list(&values));
     Ok(Some(sizes.ok_or_else(wrong)?))
 }
 
@@ -86,7 +86,7 @@ fn padding(operator: &Operator) -> Result<[usize; 4], Reason> {
     let Some(values) = operator.ints("pads") else { return Ok([0; 4]) };
     let sizes: Option<Vec<usize>> = values.iter().map(|&size| usize::try_from(size).ok()).collect();
     let sizes = sizes.and_then(|sizes| <[usize; 4]>::try_from(sizes).ok());
-    sizes.ok_or_else(|| format!("pads: expected four sizes, found {values:?}").into())
+    sizes.ok_or_else(|| format!("pads: expected four sizes, found {}", list(&values)).into())
 }
 
 /// What the operator Pad puts around a map: top, left, bottom, right.
@@ -116,7 +116,7 @@ pub(super) fn pad(operator: &Operator, inputs: &[Option<Value>]) -> Result<[usiz
     let sizes: Option<Vec<usize>> = values.iter().map(|&size| usize::try_from(size).ok()).collect();
     match sizes.as_deref() {
         Some(&[0, 0, top, left, 0, 0, bottom, right]) => Ok([top, left, bottom, right]),
-        _ => Err(format!("pads: expected zeros but for height and width, found {values:?}").into()),
+        _ => Err(format!("pads: expected zeros but for height and width, found {}", list(&values)).into()),
     }
 }
 
