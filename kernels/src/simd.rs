@@ -6,6 +6,8 @@
 
 #[cfg(target_arch = "x86_64")]
 mod avx;
+#[cfg(test)]
+mod tests;
 
 #[cfg(target_arch = "x86_64")]
 use avx::{Avx2, Avx512};
@@ -75,17 +77,42 @@ pub(crate) fn beats<T: Float>(later: T, earlier: T) -> bool {
 
 /// An instruction set, as far as a kernel's body can tell.
 pub(crate) trait Isa {
+    /// Whether two vectors of [`LANES`] numbers of `f32` fit into one register, and 32 registers are there.
+    const WIDE: bool = false;
+
     /// `a * b + c`, fused where that is one instruction.
     fn mul_add<T: Float>(a: T, b: T, c: T) -> T;
 
     /// [`Isa::mul_add`], lane by lane.
     #[inline(always)]
-    fn mul_add_lanes<T: Float>(a: Lanes<T>, b: Lanes<T>, c: Lanes<T>) -> Lanes<T> {
+    fn mul_add_lanes<T: Float, const N: usize>(
+        a: Lanes<T, N>,
+        b: Lanes<T, N>,
+        c: Lanes<T, N>,
+    ) -> Lanes<T, N> {
         let mut result = c;
-        for i in 0..LANES {
+        for i in 0..N {
             result.0[i] = Self::mul_add(a.0[i], b.0[i], c.0[i]);
         }
         result
+    }
+
+    /// The sum, lane by lane.
+    #[inline(always)]
+    fn add_lanes<T: Float, const N: usize>(a: Lanes<T, N>, b: Lanes<T, N>) -> Lanes<T, N> {
+        a.zip(b, |a, b| a + b)
+    }
+
+    /// The difference, lane by lane.
+    #[inline(always)]
+    fn sub_lanes<T: Float, const N: usize>(a: Lanes<T, N>, b: Lanes<T, N>) -> Lanes<T, N> {
+        a.zip(b, |a, b| a - b)
+    }
+
+    /// The product, lane by lane.
+    #[inline(always)]
+    fn mul_lanes<T: Float, const N: usize>(a: Lanes<T, N>, b: Lanes<T, N>) -> Lanes<T, N> {
+        a.zip(b, |a, b| a * b)
     }
 
     /// Lane by lane, the one that [`beats`] the other.
@@ -258,39 +285,39 @@ fn run_avx512<K: Kernel>(kernel: K) -> K::Output {
     kernel.run::<Avx512>()
 }
 
-/// [`LANES`] neighbouring numbers.
+/// Neighbouring numbers.
 #[derive(Clone, Copy)]
-pub(crate) struct Lanes<T>([T; LANES]);
+pub(crate) struct Lanes<T, const N: usize = LANES>([T; N]);
 
-impl<T: Float> Lanes<T> {
-    pub(crate) const ZERO: Self = Self([T::ZERO; LANES]);
+impl<T: Float, const N: usize> Lanes<T, N> {
+    pub(crate) const ZERO: Self = Self([T::ZERO; N]);
 
     #[inline(always)]
     pub(crate) fn splat(value: T) -> Self {
-        Self([value; LANES])
+        Self([value; N])
     }
 
     /// # Safety
-    /// `source` must be readable for [`LANES`] numbers; no alignment beyond the number's is needed.
+    /// `source` must be readable for `N` numbers; no alignment beyond the number's is needed.
     #[inline(always)]
     pub(crate) unsafe fn load(source: *const T) -> Self {
         unsafe { source.cast::<Self>().read_unaligned() }
     }
 
     /// # Safety
-    /// `target` must be writable for [`LANES`] numbers.
+    /// `target` must be writable for `N` numbers.
     #[inline(always)]
     pub(crate) unsafe fn store(self, target: *mut T) {
         unsafe { target.cast::<Self>().write_unaligned(self) }
     }
 
     #[inline(always)]
-    pub(crate) fn from_array(values: [T; LANES]) -> Self {
+    pub(crate) fn from_array(values: [T; N]) -> Self {
         Self(values)
     }
 
     #[inline(always)]
-    pub(crate) fn to_array(self) -> [T; LANES] {
+    pub(crate) fn to_array(self) -> [T; N] {
         self.0
     }
 
@@ -298,7 +325,7 @@ impl<T: Float> Lanes<T> {
     #[inline(always)]
     pub(crate) fn keep(self, count: usize) -> Self {
         let mut result = self;
-        for i in 0..LANES {
+        for i in 0..N {
             result.0[i] = if i < count { self.0[i] } else { T::ZERO };
         }
         result
@@ -307,7 +334,7 @@ impl<T: Float> Lanes<T> {
     #[inline(always)]
     pub(crate) fn zip(self, other: Self, f: impl Fn(T, T) -> T) -> Self {
         let mut result = self;
-        for i in 0..LANES {
+        for i in 0..N {
             result.0[i] = f(self.0[i], other.0[i]);
         }
         result
@@ -331,11 +358,11 @@ impl<T: Float> Lanes<T> {
     /// Writes the first lanes, as many as the target has room for.
     #[inline(always)]
     pub(crate) fn store_to(self, target: &mut [T]) {
-        if target.len() == LANES {
+        if target.len() == N {
             // SAFETY: the length was compared.
             return unsafe { self.store(target.as_mut_ptr()) };
         }
-        for i in 0..LANES {
+        for i in 0..N {
             if i < target.len() {
                 target[i] = self.0[i];
             }
@@ -347,91 +374,13 @@ impl<T: Float> Lanes<T> {
     pub(crate) fn mul_add<I: Isa>(self, factor: Self, term: Self) -> Self {
         I::mul_add_lanes(self, factor, term)
     }
+}
 
+impl<T: Float> Lanes<T> {
     /// The sum of the lanes, as a balanced tree.
     #[inline(always)]
     pub(crate) fn sum(self) -> T {
         let l = self.0;
         ((l[0] + l[4]) + (l[2] + l[6])) + ((l[1] + l[5]) + (l[3] + l[7]))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::InstructionSet;
-    use crate::{
-        Activation, Conv2dConfig, ConvAlgorithm, Epilogue, LocalResponseNormConfig, Padding, Pool2dConfig,
-        activation, avg_pool2d, batch_norm_train, conv2d, dropout, global_avg_pool2d, group_norm, linear,
-        local_response_norm, max_pool2d, multiply, prelu,
-    };
-    use candle_core::{Device, Result, Tensor, Var};
-    use std::cell::Cell;
-
-    thread_local!(pub(super) static FORCED: Cell<Option<InstructionSet>> = const { Cell::new(None) });
-
-    /// What this processor has, the plainest first.
-    fn available() -> Vec<InstructionSet> {
-        let mut sets = vec![InstructionSet::Portable];
-        #[cfg(target_arch = "x86_64")]
-        if InstructionSet::best() == InstructionSet::Avx512 {
-            sets.push(InstructionSet::Avx2);
-        }
-        if !sets.contains(&InstructionSet::best()) {
-            sets.push(InstructionSet::best());
-        }
-        sets
-    }
-
-    fn tensor(shape: &[usize]) -> Result<Tensor> {
-        let values = (0..shape.iter().product()).map(|i| ((i * i) as f32 * 0.37).sin());
-        Tensor::from_vec(values.collect(), shape, &Device::Cpu)
-    }
-
-    /// Output and weight gradients of a network with a layer of every kind.
-    fn network(set: InstructionSet, algorithm: ConvAlgorithm) -> Result<Vec<Tensor>> {
-        FORCED.set(Some(set));
-        let shapes: [&[usize]; 5] = [&[7, 3, 3, 3], &[7, 1, 3, 3], &[7], &[7], &[5, 7]];
-        let v: Vec<Var> = shapes.iter().map(|s| Var::from_tensor(&tensor(s)?)).collect::<Result<_>>()?;
-        let cfg = Conv2dConfig { padding: Padding::even(1, 1), algorithm, ..Default::default() };
-        let window = Pool2dConfig { kernel: (3, 3), stride: (1, 1), padding: Padding::even(1, 1) };
-        let halve = Pool2dConfig { kernel: (2, 2), stride: (2, 2), padding: Padding::NONE };
-        let x = conv2d(&tensor(&[4, 3, 17, 21])?, &v[0], None, &cfg)?;
-        let x = conv2d(&x, &v[1], Some(&v[3]), &Conv2dConfig { groups: 7, ..cfg })?;
-        let x = batch_norm_train(&x, &v[2], &v[3], 1e-5, Epilogue::Relu)?.output;
-        let x = max_pool2d(&avg_pool2d(&x, &window)?, &halve)?;
-        let x = batch_norm_train(&x, &v[2], &v[3], 1e-5, Epilogue::None)?.output;
-        let gate = activation(&global_avg_pool2d(&x)?, Activation::Sigmoid)?;
-        let x = group_norm(&prelu(&multiply(&x, &gate)?, &v[3])?, &v[2], &v[3], 1, 1e-5)?;
-        let response = LocalResponseNormConfig { size: 3, alpha: 1.0, beta: 0.75, bias: 0.5 };
-        let x = local_response_norm(&x, &response)?;
-        let x = dropout(&activation(&activation(&x, Activation::Gelu)?, Activation::Tanh)?, 0.1, 2)?;
-        let y = linear(&global_avg_pool2d(&x)?.flatten_from(1)?, &v[4], None)?;
-        let gradients = y.sqr()?.sum_all()?.backward()?;
-        let gradients = v.iter().map(|v| gradients.get(v).expect("a gradient of every variable").clone());
-        let results = [x, y].into_iter().chain(gradients).collect();
-        FORCED.set(None);
-        Ok(results)
-    }
-
-    /// Every instruction set of this processor computes the same: those that fuse to the bit, plain code
-    /// up to rounding.
-    #[test]
-    fn instruction_sets_agree() -> Result<()> {
-        let pool = rayon::ThreadPoolBuilder::new().num_threads(1).build().expect("a thread pool");
-        let sets = available();
-        for algorithm in [ConvAlgorithm::Direct, ConvAlgorithm::Winograd] {
-            let results = |&set| pool.install(|| network(set, algorithm));
-            let results = sets.iter().map(results).collect::<Result<Vec<_>>>()?;
-            for (pair, &set) in results.windows(2).zip(&sets) {
-                for (i, (plain, better)) in pair[0].iter().zip(&pair[1]).enumerate() {
-                    let scale: f32 = better.abs()?.max_all()?.to_scalar()?;
-                    let off: f32 = (plain - better)?.abs()?.max_all()?.to_scalar()?;
-                    let allowed = if set == InstructionSet::Portable { 3e-5 * scale } else { 0.0 };
-                    let what = format!("{algorithm:?}, {set:?}, result {i}");
-                    assert!(scale > 1e-3 && off <= allowed, "{what}: off by {off} of {scale}");
-                }
-            }
-        }
-        Ok(())
     }
 }

@@ -3,69 +3,86 @@
 
 use crate::simd::{Float, Isa, LANES, Lanes};
 
-/// A row of up to eight channels, `plane` numbers apart, into a row of pixels.
+/// A row of `width` pixels of up to eight channels, `plane` numbers apart, into pixels `distance` numbers apart.
 #[inline(always)]
-pub(super) fn gather_row<I: Isa, T: Float>(source: &[T], plane: usize, channels: usize, target: &mut [T]) {
-    for (step, target) in target.chunks_mut(LANES * LANES).enumerate() {
-        let mut vectors = [Lanes::ZERO; LANES];
+pub(super) fn gather_row<I: Isa, T: Float>(
+    source: &[T],
+    (plane, channels): (usize, usize),
+    width: usize,
+    target: &mut [T],
+    distance: usize,
+) {
+    assert!(target.len() >= (width - 1) * distance + LANES);
+    for first in (0..width).step_by(LANES) {
+        let vectors = I::transpose(load_channels(source, (plane, channels), first));
+        for p in 0..LANES {
+            if p < width - first {
+                // SAFETY: the assertion above.
+                unsafe { vectors[p].store(target.as_mut_ptr().add((first + p) * distance)) };
+            }
+        }
+    }
+}
+
+/// Eight pixels from `first` on of every channel, or as many as there are and zeros.
+#[inline(always)]
+fn load_channels<T: Float>(
+    source: &[T],
+    (plane, channels): (usize, usize),
+    first: usize,
+) -> [Lanes<T>; LANES] {
+    let mut vectors = [Lanes::ZERO; LANES];
+    if channels >= LANES && (LANES - 1) * plane + first + LANES <= source.len() {
         for c in 0..LANES {
-            if c < channels {
-                vectors[c] = load_some(source, c * plane + step * LANES);
-            }
+            // SAFETY: compared with the length.
+            vectors[c] = unsafe { Lanes::load(source.as_ptr().add(c * plane + first)) };
         }
-        let vectors = I::transpose(vectors);
-        if target.len() == LANES * LANES {
-            for p in 0..LANES {
-                // SAFETY: the length of the target was compared.
-                unsafe { vectors[p].store(target.as_mut_ptr().add(p * LANES)) };
-            }
-        } else {
-            for (vector, target) in vectors.iter().zip(target.chunks_exact_mut(LANES)) {
-                vector.store_to(target);
-            }
-        }
+        return vectors;
     }
+    for (c, vector) in vectors.iter_mut().enumerate().take(channels) {
+        let mut values = [T::ZERO; LANES];
+        for (value, source) in values.iter_mut().zip(&source[c * plane + first..]) {
+            *value = *source;
+        }
+        *vector = Lanes::from_array(values);
+    }
+    vectors
 }
 
-/// Eight numbers, or as many as there are and zeros.
-#[inline(always)]
-fn load_some<T: Float>(source: &[T], at: usize) -> Lanes<T> {
-    if at + LANES <= source.len() {
-        // SAFETY: compared with the length.
-        return unsafe { Lanes::load(source.as_ptr().add(at)) };
-    }
-    let mut values = [T::ZERO; LANES];
-    for (value, source) in values.iter_mut().zip(&source[at..]) {
-        *value = *source;
-    }
-    Lanes::from_array(values)
-}
-
-/// The reverse of [`gather_row`].
+/// The reverse of [`gather_row`], with a number added to each channel.
 #[inline(always)]
 pub(super) fn scatter_row<I: Isa, T: Float>(
     source: &[T],
+    distance: usize,
     add: Option<Lanes<T>>,
-    channels: usize,
-    plane: usize,
+    width: usize,
     target: &mut [T],
+    (plane, channels): (usize, usize),
 ) {
-    let width = source.len() / LANES;
+    assert!(source.len() >= (width - 1) * distance + LANES);
+    assert!(target.len() >= (channels.min(LANES) - 1) * plane + width);
     // The last step of a wide row overlaps the one before; a narrow row is a step of its own.
     let count = width.min(LANES);
-    for step in 0..width.div_ceil(LANES) {
-        let first = (step * LANES).min(width - count);
+    for step in (0..width).step_by(LANES) {
+        let first = step.min(width - count);
         let mut vectors = [Lanes::ZERO; LANES];
-        for (vector, source) in vectors.iter_mut().zip(source[first * LANES..].chunks_exact(LANES)) {
-            // SAFETY: the chunk has so many numbers.
-            *vector = unsafe { Lanes::load(source.as_ptr()) };
-        }
-        if let Some(add) = add {
-            for p in 0..LANES {
-                vectors[p] = vectors[p].add(add);
+        for p in 0..LANES {
+            if p < count {
+                // SAFETY: the first assertion above.
+                vectors[p] = unsafe { Lanes::load(source.as_ptr().add((first + p) * distance)) };
             }
         }
+        if let Some(add) = add {
+            vectors = vectors.map(|vector| vector.add(add));
+        }
         let vectors = I::transpose(vectors);
+        if count == LANES && channels >= LANES {
+            for c in 0..LANES {
+                // SAFETY: the second assertion above.
+                unsafe { vectors[c].store(target.as_mut_ptr().add(c * plane + first)) };
+            }
+            continue;
+        }
         for c in 0..LANES {
             if c < channels {
                 vectors[c].store_to(&mut target[c * plane + first..][..count]);

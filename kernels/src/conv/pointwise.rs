@@ -3,11 +3,15 @@
 use super::geometry::Geometry;
 use super::planes::copy;
 use super::product::{PANEL, Product};
+use super::tile::pieces;
 use crate::parallel;
-use crate::simd::{Float, Isa, Kernel, LANES, dispatch};
+use crate::simd::{Float, Isa, Kernel, dispatch};
 
-/// Panels of pixels that are copied together: every channel is read a few lines of the cache at a time.
-const PANELS: usize = 4;
+/// Bytes of the pixels that are copied together: many of each channel, so that memory is read and written in long
+/// stretches, and all channels in the second-level cache.
+const TOGETHER_BYTES: usize = 256 * 1024;
+/// Channels that are written together: few enough for the pages they lie on to stay known to the processor.
+const ROWS: usize = 12;
 
 /// Whether every output depends on a single pixel, and every pixel has an output.
 pub(super) fn single(g: &Geometry) -> bool {
@@ -54,13 +58,19 @@ struct Map<'a, T> {
 }
 
 impl<T: Float> Map<'_, T> {
+    /// Most panels that are copied together.
+    fn together(&self) -> usize {
+        (TOGETHER_BYTES / (self.from * PANEL * size_of::<T>())).max(4)
+    }
+
     fn run(&self, g: &Geometry, source: &[T]) -> Vec<T> {
         let pixels = g.input_plane();
         let (from, to) = (self.groups * self.from * pixels, self.groups * self.to * pixels);
         parallel::build_chunks(g.batch * to, to, |i, target| {
             let source = &source[i * from..(i + 1) * from];
-            parallel::with_scratch((PANELS * self.from + self.to) * PANEL, |scratch| {
-                let (panels, result) = scratch.split_at_mut(PANELS * self.from * PANEL);
+            let together = self.together();
+            parallel::with_scratch((together * self.from + self.to) * PANEL, |scratch| {
+                let (panels, result) = scratch.split_at_mut(together * self.from * PANEL);
                 dispatch(Image { map: self, pixels, source, target, panels, result })
             })
         })
@@ -72,7 +82,7 @@ struct Image<'a, T> {
     pixels: usize,
     source: &'a [T],
     target: &'a mut [T],
-    /// Scratch for [`PANELS`] panels of all channels that are read, and for one of those that are written.
+    /// Scratch for panels of all channels that are read, and for one of those that are written.
     panels: &'a mut [T],
     result: &'a mut [T],
 }
@@ -85,62 +95,74 @@ impl<T: Float> Kernel for Image<'_, T> {
         let Self { map, pixels, source, target, panels, result } = self;
         let sources = source.chunks_exact(map.from * pixels);
         let targets = target.chunks_exact_mut(map.to * pixels);
-        // A panel at the end overlaps the one before; fewer pixels than one panel go through a buffer.
-        let count = PANEL.min(pixels);
-        let start = |panel: usize| (panel * PANEL).min(pixels - count);
-        let all = pixels.div_ceil(PANEL);
         for (group, (source, target)) in sources.zip(targets).enumerate() {
-            for first in (0..all).step_by(PANELS) {
-                let together = PANELS.min(all - first);
-                for (channel, source) in source.chunks_exact(pixels).enumerate() {
-                    for panel in 0..together {
-                        let to = &mut panels[(panel * map.from + channel) * PANEL..][..count];
-                        copy(&source[start(first + panel)..][..count], to);
-                    }
+            for (start, columns) in parts(pixels, map.together()) {
+                gather(&source[start..], pixels, columns, panels);
+                if pixels >= PANEL {
+                    map.panels::<I>(group, panels, &mut target[start..], pixels, columns);
+                    continue;
                 }
-                for (panel, values) in panels.chunks_exact(map.from * PANEL).take(together).enumerate() {
-                    if count == PANEL {
-                        map.panel::<I>(group, values, &mut target[start(first + panel)..], pixels);
-                        continue;
-                    }
-                    map.panel::<I>(group, values, result, PANEL);
-                    for (row, result) in target.chunks_exact_mut(pixels).zip(result.chunks_exact(PANEL)) {
-                        copy(&result[..count], row);
-                    }
+                map.panels::<I>(group, panels, result, PANEL, PANEL);
+                for (row, result) in target.chunks_exact_mut(pixels).zip(result.chunks_exact(PANEL)) {
+                    copy(&result[..pixels], row);
                 }
             }
         }
     }
 }
 
+/// Where pixels that are worked on together start and how many they are: some panels, or all there are if they do not
+/// fill one. A panel at the end overlaps the one before.
+#[inline(always)]
+fn parts(pixels: usize, together: usize) -> impl Iterator<Item = (usize, usize)> {
+    let whole = pixels / PANEL;
+    let parts = pieces(whole, together).map(|panels| (panels.start * PANEL, panels.len() * PANEL));
+    let rest = !pixels.is_multiple_of(PANEL);
+    parts.chain(rest.then_some((pixels.saturating_sub(PANEL), PANEL.min(pixels))))
+}
+
+/// Copies some columns of every channel into panels of all channels; the first channel starts the source.
+#[inline(always)]
+fn gather<T: Float>(source: &[T], pixels: usize, columns: usize, panels: &mut [T]) {
+    let channels = source.len().div_ceil(pixels);
+    for (channel, source) in source.chunks(pixels).enumerate() {
+        for (panel, source) in source[..columns].chunks(PANEL).enumerate() {
+            copy(source, &mut panels[(panel * channels + channel) * PANEL..][..source.len()]);
+        }
+    }
+}
+
 impl<T: Float> Map<'_, T> {
-    /// [`PANEL`] pixels of a group, the rows of the target `distance` numbers apart.
+    /// Some panels of pixels of a group, the rows of the target `distance` numbers apart.
     #[inline(always)]
-    fn panel<I: Isa>(&self, group: usize, values: &[T], target: &mut [T], distance: usize) {
+    fn panels<I: Isa>(&self, group: usize, values: &[T], target: &mut [T], distance: usize, columns: usize) {
         let weight = &self.weight[group * self.from * self.to..][..self.from * self.to];
-        assert!(values.len() >= self.from * PANEL && target.len() >= (self.to - 1) * distance + PANEL);
+        assert!(values.len() >= self.from * columns && target.len() >= (self.to - 1) * distance + columns);
         if let Some(bias) = self.bias {
             for (channel, bias) in bias[group * self.to..][..self.to].iter().enumerate() {
-                target[channel * distance..][..PANEL].fill(*bias);
+                target[channel * distance..][..columns].fill(*bias);
             }
         }
-        let product = Product {
-            left: weight.as_ptr(),
-            left_row: self.row,
-            left_column: self.column,
-            right: values.as_ptr(),
-            right_row: PANEL,
-            right_vector: LANES,
-            target: target.as_mut_ptr(),
-            target_row: distance,
-            rows: self.to,
-            depth: self.from,
-            columns: PANEL,
-        };
-        // SAFETY: the assertion above, and the weights are as many.
-        match self.bias {
-            Some(_) => unsafe { product.run::<I, true>() },
-            None => unsafe { product.run::<I, false>() },
+        for rows in pieces(self.to, ROWS) {
+            let product = Product {
+                left: weight[rows.start * self.row..].as_ptr(),
+                left_row: self.row,
+                left_column: self.column,
+                right: values.as_ptr(),
+                right_row: PANEL,
+                right_panel: self.from * PANEL,
+                target: target[rows.start * distance..].as_mut_ptr(),
+                target_row: distance,
+                target_panel: PANEL,
+                rows: rows.len(),
+                depth: self.from,
+                columns,
+            };
+            // SAFETY: the assertion above, and the weights are as many.
+            match self.bias {
+                Some(_) => unsafe { product.run::<I, true>() },
+                None => unsafe { product.run::<I, false>() },
+            }
         }
     }
 }

@@ -14,10 +14,16 @@ use std::ops::Range;
 /// With all 16 in use the compiler moves sums to memory and back in the innermost loop.
 pub(super) const BLOCK: usize = 6;
 
-/// Cuts channels into blocks of nearly equal size: 16 into 6, 5, 5 and not 6, 6, 4.
+/// Cuts channels into blocks of at most [`BLOCK`].
 pub(super) fn blocks(channels: usize) -> impl Iterator<Item = Range<usize>> {
-    let count = channels.div_ceil(BLOCK);
-    (0..count).map(move |i| channels * i / count..channels * (i + 1) / count)
+    pieces(channels, BLOCK)
+}
+
+/// Cuts `0..count` into ranges of nearly equal size, at most `most`: 16 into 6, 5, 5 and not 6, 6, 4.
+#[inline(always)]
+pub(super) fn pieces(count: usize, most: usize) -> impl Iterator<Item = Range<usize>> {
+    let pieces = count.div_ceil(most);
+    (0..pieces).map(move |i| count * i / pieces..count * (i + 1) / pieces)
 }
 
 /// The weights of one group for one list of taps, in the order in which they are used:
@@ -112,7 +118,7 @@ impl<T: Float> Job<'_, T> {
         tile: [(usize, usize); VECTORS],
         out: &mut [T],
     ) {
-        let mut sums = [[Lanes::ZERO; VECTORS]; CHANNELS];
+        let mut sums = [[Lanes::<T>::ZERO; VECTORS]; CHANNELS];
         for c in 0..CHANNELS {
             sums[c] = [Lanes::splat(self.bias[c]); VECTORS];
         }

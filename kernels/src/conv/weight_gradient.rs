@@ -11,8 +11,8 @@ use super::forward::{input_planes, input_taps};
 use super::geometry::Geometry;
 use super::interleave::gather_row;
 use super::planes::Planes;
-use super::tile::blocks;
-use super::{pointwise, product::PANEL};
+use super::pointwise;
+use super::product::{Factors, PANEL, Tiled, cover, start};
 use crate::parallel;
 use crate::simd::{Float, Isa, Kernel, LANES, Lanes, dispatch};
 use std::ops::Range;
@@ -107,6 +107,14 @@ impl<'a> Plan<'a> {
         self.columns() * self.together()
     }
 
+    /// Where the first pixel of a vector of outputs is turned to, and the distance between pixels: the outputs of a
+    /// panel are neighbours.
+    #[inline(always)]
+    fn turned(&self, column: usize) -> (usize, usize) {
+        let panel = column / PANEL * PANEL;
+        (panel * self.together() + column - panel, PANEL.min(self.columns() - panel))
+    }
+
     /// All pixels of the output, [`Self::together`] at a time.
     #[inline(always)]
     fn rows(&self) -> impl Iterator<Item = Rows> {
@@ -161,11 +169,12 @@ impl<T: Float> Kernel for Chunk<'_, T> {
             };
             for rows in plan.rows() {
                 let pixels = rows.count * rows.width;
-                for (vector, turned) in turned.chunks_exact_mut(plan.together() * LANES).enumerate() {
-                    let channel = vector * LANES;
-                    let channels = LANES.min(g.outputs - channel);
-                    let dy = &dy[channel * g.output_plane() + rows.dy..];
-                    gather_row::<I, T>(dy, g.output_plane(), channels, &mut turned[..pixels * LANES]);
+                for column in (0..plan.columns()).step_by(LANES) {
+                    let channels = LANES.min(g.outputs - column);
+                    let dy = &dy[column * g.output_plane() + rows.dy..];
+                    let (first, distance) = plan.turned(column);
+                    let turned = &mut turned[first..];
+                    gather_row::<I, T>(dy, (g.output_plane(), channels), pixels, turned, distance);
                 }
                 Tiles { plan, rows: &rows, x, turned }.add_to::<I>(sums);
             }
@@ -191,76 +200,56 @@ impl<T: Float> Tiles<'_, T> {
         assert!(plan.pairs.iter().all(|pair| pair + last <= x.len()));
         assert!(rows.count * rows.width <= plan.together() && turned.len() >= plan.turned_len());
         assert!(sums.len() >= plan.group_len());
-        for pairs in blocks(plan.pairs.len()) {
-            for column in (0..columns).step_by(PANEL) {
+        let whole = columns / PANEL * PANEL;
+        for (first, count) in [(0, whole), (whole, columns - whole)] {
+            if count > 0 {
+                let part = Part { tiles: self, first, sums: sums[first..].as_mut_ptr() };
                 // SAFETY: the assertions above.
-                unsafe {
-                    if columns - column >= PANEL {
-                        self.block::<I, 2>(pairs.clone(), column, sums);
-                    } else {
-                        self.block::<I, 1>(pairs.clone(), column, sums);
-                    }
-                }
+                unsafe { cover::<I, T>(&part, plan.pairs.len(), count) };
             }
         }
     }
+}
 
-    #[inline(always)]
-    unsafe fn block<I: Isa, const VECTORS: usize>(&self, pairs: Range<usize>, column: usize, sums: &mut [T]) {
-        unsafe {
-            match pairs.len() {
-                1 => self.tile::<I, 1, VECTORS>(pairs.start, column, sums),
-                2 => self.tile::<I, 2, VECTORS>(pairs.start, column, sums),
-                3 => self.tile::<I, 3, VECTORS>(pairs.start, column, sums),
-                4 => self.tile::<I, 4, VECTORS>(pairs.start, column, sums),
-                5 => self.tile::<I, 5, VECTORS>(pairs.start, column, sums),
-                _ => self.tile::<I, 6, VECTORS>(pairs.start, column, sums),
-            }
-        }
-    }
+/// Some columns of the products: whole panels, or a last vector.
+struct Part<'a, T> {
+    tiles: &'a Tiles<'a, T>,
+    /// The first of the columns, and its sums.
+    first: usize,
+    sums: *mut T,
+}
 
-    /// # Safety
-    /// Every read of `x` and `turned` and every write of `sums` must be in bounds.
+impl<T: Float> Tiled<T> for Part<'_, T> {
     #[inline(always)]
-    unsafe fn tile<I: Isa, const PAIRS: usize, const VECTORS: usize>(
+    unsafe fn tile<I: Isa, const N: usize, const VECTORS: usize, const ROWS: usize>(
         &self,
         pair: usize,
-        column: usize,
-        sums: &mut [T],
+        panel: usize,
     ) {
-        let Self { plan, rows, x, turned } = self;
-        let (columns, vector) = (plan.columns(), plan.together() * LANES);
-        let mut tile = [[Lanes::ZERO; VECTORS]; PAIRS];
+        let Tiles { plan, rows, x, turned } = self.tiles;
+        let (turned_start, right_row) = plan.turned(self.first + panel * PANEL);
+        let right_panel = plan.together() * PANEL;
+        let mut sums = [[Lanes::<T, N>::ZERO; VECTORS]; ROWS];
         unsafe {
-            let sums = sums.as_mut_ptr().add(pair * columns + column);
-            let mut x = x.as_ptr().add(rows.x);
-            let mut dy = turned.as_ptr().add(column * plan.together());
-            let mut offsets = [0; PAIRS];
-            for p in 0..PAIRS {
-                offsets[p] = *plan.pairs.get_unchecked(pair + p);
+            let target = self.sums.add(pair * plan.columns() + panel * PANEL);
+            let place = |p: usize, v: usize| target.add(p * plan.columns() + start::<N>(v, PANEL));
+            let mut lefts = [x.as_ptr().add(rows.x); ROWS];
+            for p in 0..ROWS {
+                lefts[p] = lefts[p].add(*plan.pairs.get_unchecked(pair + p));
                 for v in 0..VECTORS {
-                    tile[p][v] = Lanes::load(sums.add(p * columns + v * LANES));
+                    sums[p][v] = Lanes::load(place(p, v));
                 }
             }
-            for _ in 0..rows.count {
-                for pixel in 0..rows.width {
-                    let mut right = [Lanes::ZERO; VECTORS];
-                    for v in 0..VECTORS {
-                        right[v] = Lanes::load(dy.add(v * vector));
-                    }
-                    for p in 0..PAIRS {
-                        let left = Lanes::splat(*x.add(offsets[p] + pixel));
-                        for v in 0..VECTORS {
-                            tile[p][v] = right[v].mul_add::<I>(left, tile[p][v]);
-                        }
-                    }
-                    dy = dy.add(LANES);
-                }
-                x = x.add(rows.x_row);
+            for row in 0..rows.count {
+                let right = turned.as_ptr().add(turned_start + row * rows.width * right_row);
+                let factors =
+                    Factors { lefts, left_column: 1, right, right_row, right_panel, depth: rows.width };
+                factors.add_to::<I, N, VECTORS>(&mut sums);
+                lefts = lefts.map(|left| left.wrapping_add(rows.x_row));
             }
-            for p in 0..PAIRS {
+            for p in 0..ROWS {
                 for v in 0..VECTORS {
-                    tile[p][v].store(sums.add(p * columns + v * LANES));
+                    sums[p][v].store(place(p, v));
                 }
             }
         }

@@ -5,7 +5,7 @@
 //! and the kernels are transformed to 36 "frequencies"; for each frequency a matrix product over the
 //! channels is left; its result is transformed back to tiles of 4x4 outputs.
 //!
-//! Images are first copied into [`Cells`] of eight channels, so that all transforms work on vectors.
+//! Images are first copied into [`Cells`] of eight or sixteen channels, so that all transforms work on vectors.
 //! Then a block of tiles at a time, small enough for the second-level cache, goes through transform,
 //! products and transform back. At edges where a tile does not fit it is cut off when the result is
 //! copied out.
@@ -17,7 +17,7 @@ mod transform;
 mod weights;
 
 use super::geometry::{Axis, Geometry};
-use crate::simd::{Float, LANES};
+use crate::simd::{Float, Isa, LANES};
 use cells::Cells;
 use transform::{KERNEL, SIDE, TILE};
 use weights::Panels;
@@ -66,6 +66,7 @@ impl Plan {
         let tiles = (across, down * across);
         let y = Cells {
             channels: g.outputs,
+            lanes: LANES,
             image: (g.height.output, g.width.output),
             rows,
             columns,
@@ -74,6 +75,7 @@ impl Plan {
         };
         let x = Cells {
             channels: g.channels,
+            lanes: LANES,
             image: (g.height.input, g.width.input),
             rows: rows + SIDE - TILE,
             columns: columns + SIDE - TILE,
@@ -89,6 +91,11 @@ impl Plan {
         Self { x, y, together, block: block.min(together * tiles.1) }
     }
 
+    /// With cells for an instruction set, of the same length.
+    fn fit<I: Isa, T>(self) -> Self {
+        Self { x: self.x.fit::<I, T>(), y: self.y.fit::<I, T>(), ..self }
+    }
+
     /// The blocks of tiles of some samples, of nearly equal size.
     fn blocks(&self, samples: usize) -> impl Iterator<Item = std::ops::Range<usize>> + use<> {
         let tiles = samples * self.x.tiles.1;
@@ -98,7 +105,7 @@ impl Plan {
 
     /// Frequencies of the tiles of `cells`.
     fn frequencies(&self, cells: &Cells) -> Frequencies {
-        let channels = cells.count() * LANES;
+        let channels = cells.count() * cells.lanes;
         Frequencies { channels, stride: self.block * channels + GAP }
     }
 

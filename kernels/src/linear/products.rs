@@ -144,7 +144,7 @@ impl<T: Float> Sums<'_, T> {
     #[inline(always)]
     unsafe fn tile<I: Isa, const VECTORS: usize>(&self, row: usize, column: usize) {
         let last = self.rows - 1;
-        let mut sums = [[Lanes::ZERO; VECTORS]; ROWS];
+        let mut sums = [[Lanes::<T>::ZERO; VECTORS]; ROWS];
         let mut factors = [self.factors.values.as_ptr(); ROWS];
         for r in 0..ROWS {
             factors[r] = unsafe { factors[r].add((row + r).min(last) * self.factors.row) };

@@ -5,12 +5,28 @@ use std::any::TypeId;
 use std::arch::x86_64::*;
 use std::mem::transmute_copy;
 
+/// An operation of two vectors that needs saying for sixteen lanes alone; eight the compiler finds.
+macro_rules! wide {
+    ($name:ident, $instruction:ident) => {
+        #[inline(always)]
+        fn $name<T: Float, const N: usize>(a: Lanes<T, N>, b: Lanes<T, N>) -> Lanes<T, N> {
+            if Self::WIDE && TypeId::of::<T>() == TypeId::of::<f32>() && N == 2 * LANES {
+                // SAFETY: there are sixteen `f32`, and code for this instruction set only runs where it exists.
+                return unsafe { transmute_copy(&$instruction(transmute_copy(&a), transmute_copy(&b))) };
+            }
+            Portable::$name(a, b)
+        }
+    };
+}
+
 macro_rules! avx {
-    ($(#[$meta:meta])* $name:ident) => {
+    ($(#[$meta:meta])* $name:ident, wide: $wide:literal) => {
         $(#[$meta])*
         pub(crate) struct $name;
 
         impl Isa for $name {
+            const WIDE: bool = $wide;
+
             #[inline(always)]
             fn mul_add<T: Float>(a: T, b: T, c: T) -> T {
                 a.fused(b, c)
@@ -19,11 +35,30 @@ macro_rules! avx {
             /// Said in so many words: the compiler's own search for vectors sometimes finds others, that cross
             /// from one operand to the next, and then keeps nothing in registers.
             #[inline(always)]
-            fn mul_add_lanes<T: Float>(a: Lanes<T>, b: Lanes<T>, c: Lanes<T>) -> Lanes<T> {
-                // SAFETY: `T` is `f32` in the one case and otherwise `f64`, with eight lanes of the same size, and
-                // code for this instruction set only runs where it exists.
+            fn mul_add_lanes<T: Float, const N: usize>(
+                a: Lanes<T, N>,
+                b: Lanes<T, N>,
+                c: Lanes<T, N>,
+            ) -> Lanes<T, N> {
+                let single = TypeId::of::<T>() == TypeId::of::<f32>();
+                // SAFETY: types and numbers of lanes are compared, `T` is `f64` if it is not `f32`, and code for this
+                // instruction set only runs where it exists.
                 unsafe {
-                    if TypeId::of::<T>() == TypeId::of::<f32>() {
+                    if Self::WIDE && single && N == 2 * LANES {
+                        return transmute_copy(&_mm512_fmadd_ps(
+                            transmute_copy(&a),
+                            transmute_copy(&b),
+                            transmute_copy(&c),
+                        ));
+                    }
+                    if N != LANES {
+                        let mut result = c;
+                        for i in 0..N {
+                            result.0[i] = Self::mul_add(a.0[i], b.0[i], c.0[i]);
+                        }
+                        return result;
+                    }
+                    if single {
                         return transmute_copy(&_mm256_fmadd_ps(
                             transmute_copy(&a),
                             transmute_copy(&b),
@@ -34,6 +69,10 @@ macro_rules! avx {
                     transmute_copy(&[_mm256_fmadd_pd(a[0], b[0], c[0]), _mm256_fmadd_pd(a[1], b[1], c[1])])
                 }
             }
+
+            wide!(add_lanes, _mm512_add_ps);
+            wide!(sub_lanes, _mm512_sub_ps);
+            wide!(mul_lanes, _mm512_mul_ps);
 
             #[inline(always)]
             fn larger<T: Float>(earlier: Lanes<T>, later: Lanes<T>) -> Lanes<T> {
@@ -104,11 +143,14 @@ macro_rules! avx {
 
 avx!(
     /// x86-64 with AVX2 and fused multiply-add.
-    Avx2
+    Avx2,
+    wide: false
 );
 avx!(
-    /// x86-64 with AVX-512: the vectors of AVX2, twice as many registers, masks. Same bits as AVX2.
-    Avx512
+    /// x86-64 with AVX-512: twice as many registers, and vectors twice as long where a kernel asks for them. Same bits as
+    /// AVX2.
+    Avx512,
+    wide: true
 );
 
 /// [`beats`] as a mask.

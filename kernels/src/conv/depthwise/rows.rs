@@ -88,7 +88,7 @@ impl Correlation {
         for v in 0..VECTORS {
             tile[v] = starts[v.min(starts.len() - 1)];
         }
-        let mut sums = [Lanes::splat(bias); VECTORS];
+        let mut sums = [Lanes::<T>::splat(bias); VECTORS];
         for (t, &tap) in self.taps.iter().enumerate() {
             unsafe {
                 let weight = Lanes::splat(*weights.get_unchecked(t));

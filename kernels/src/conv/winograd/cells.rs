@@ -1,15 +1,18 @@
-//! Images cut into cells of eight channels, so that a vector holds one pixel of eight channels.
+//! Images cut into cells of eight or sixteen channels, so that a vector holds one pixel of so many channels.
 
 use super::super::interleave::{gather_row, scatter_row};
+use super::super::product::PANEL;
 use super::transform::TILE;
 use crate::simd::{Float, Isa, LANES, Lanes};
 use std::ops::Range;
 
-/// One group's channels of a sample as `[channels / 8][rows][columns][8]`, with room around the image.
+/// One group's channels of a sample as `[channels / lanes][rows][columns][lanes]`, with room around the image.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Cells {
     /// Channels of the image; the last cell may have lanes to spare, which hold zeros.
     pub channels: usize,
+    /// Channels of a cell, [`LANES`] or [`PANEL`].
+    pub lanes: usize,
     /// Height and width of the image.
     pub image: (usize, usize),
     /// Rows and columns of a cell.
@@ -22,12 +25,19 @@ pub(super) struct Cells {
 }
 
 impl Cells {
+    /// With cells of sixteen channels for a wide instruction set, if that takes no more room.
+    pub fn fit<I: Isa, T>(self) -> Self {
+        let wide = I::WIDE && size_of::<T>() == size_of::<f32>();
+        let even = self.channels.next_multiple_of(LANES).is_multiple_of(PANEL);
+        Self { lanes: if wide && even { PANEL } else { LANES }, ..self }
+    }
+
     pub fn count(&self) -> usize {
-        self.channels.div_ceil(LANES)
+        self.channels.div_ceil(self.lanes)
     }
 
     pub fn cell_len(&self) -> usize {
-        self.rows * self.columns * LANES
+        self.rows * self.columns * self.lanes
     }
 
     /// Numbers of a sample.
@@ -39,10 +49,20 @@ impl Cells {
     #[inline(always)]
     pub fn tiles(&self, tiles: Range<usize>) -> impl Iterator<Item = usize> {
         let (across, each) = self.tiles;
-        let (columns, len) = (self.columns, self.len());
-        tiles.map(move |t| {
-            let (sample, t) = (t / each, t % each);
-            sample * len + (t / across * columns + t % across) * TILE * LANES
+        let (columns, len, lanes) = (self.columns, self.len(), self.lanes);
+        // Counted, because a division takes as long as a quarter of a transform.
+        let (mut sample, mut place) = (tiles.start / each, tiles.start % each);
+        let (mut row, mut column) = (place / across, place % across);
+        tiles.map(move |_| {
+            let start = sample * len + (row * columns + column) * TILE * lanes;
+            (place, column) = (place + 1, column + 1);
+            if column == across {
+                (row, column) = (row + 1, 0);
+            }
+            if place == each {
+                (sample, place, row) = (sample + 1, 0, 0);
+            }
+            start
         })
     }
 
@@ -50,21 +70,23 @@ impl Cells {
     /// its last one. Writes all of `target`.
     #[inline(always)]
     pub fn gather<I: Isa, T: Float>(&self, source: &[T], target: &mut [T]) {
-        let (height, width) = self.image;
-        let row_len = self.columns * LANES;
+        let ((height, width), lanes) = (self.image, self.lanes);
         for (cell, target) in target.chunks_exact_mut(self.cell_len()).enumerate() {
-            let channels = LANES.min(self.channels - cell * LANES);
-            let source = &source[cell * LANES * height * width..];
-            for (row, target) in target.chunks_exact_mut(row_len).enumerate() {
+            for (row, target) in target.chunks_exact_mut(self.columns * lanes).enumerate() {
                 let Some(row) = row.checked_sub(self.padding.0).filter(|&row| row < height) else {
                     target.fill(T::ZERO);
                     continue;
                 };
-                let (left, target) = target.split_at_mut(self.padding.1 * LANES);
-                let (target, right) = target.split_at_mut(width * LANES);
+                let (left, target) = target.split_at_mut(self.padding.1 * lanes);
+                let (target, right) = target.split_at_mut(width * lanes);
                 left.fill(T::ZERO);
                 right.fill(T::ZERO);
-                gather_row::<I, T>(&source[row * width..], height * width, channels, target);
+                for first in (0..lanes).step_by(LANES) {
+                    let channel = cell * lanes + first;
+                    let source = &source[channel * height * width + row * width..];
+                    let channels = (height * width, self.channels - channel);
+                    gather_row::<I, T>(source, channels, width, &mut target[first..], lanes);
+                }
             }
         }
     }
@@ -72,20 +94,27 @@ impl Cells {
     /// Copies an image out and adds a number to each channel.
     #[inline(always)]
     pub fn scatter<I: Isa, T: Float>(&self, source: &[T], bias: Option<&[T]>, target: &mut [T]) {
-        let (height, width) = self.image;
-        let targets = target.chunks_mut(LANES * height * width);
-        for (cell, (source, target)) in source.chunks_exact(self.cell_len()).zip(targets).enumerate() {
-            let channels = target.len() / (height * width);
-            let mut add = [T::ZERO; LANES];
-            if let Some(bias) = bias {
-                add[..channels].copy_from_slice(&bias[cell * LANES..][..channels]);
-            }
-            let add = bias.map(|_| Lanes::from_array(add));
-            let rows = source.chunks_exact(self.columns * LANES).skip(self.padding.0);
-            for (row, source) in rows.take(height).enumerate() {
-                let source = &source[self.padding.1 * LANES..][..width * LANES];
-                scatter_row::<I, T>(source, add, channels, height * width, &mut target[row * width..]);
+        let ((height, width), lanes) = (self.image, self.lanes);
+        for (cell, source) in source.chunks_exact(self.cell_len()).enumerate() {
+            for first in (0..lanes).step_by(LANES) {
+                let channel = cell * lanes + first;
+                let channels = (height * width, self.channels - channel);
+                let target = &mut target[channel * height * width..];
+                let bias = bias.map(|bias| first_lanes(&bias[channel..]));
+                let rows = source.chunks_exact(self.columns * lanes).skip(self.padding.0);
+                for (row, source) in rows.take(height).enumerate() {
+                    let source = &source[self.padding.1 * lanes + first..];
+                    scatter_row::<I, T>(source, lanes, bias, width, &mut target[row * width..], channels);
+                }
             }
         }
     }
+}
+
+/// The first numbers, as many as there are, and zeros.
+#[inline(always)]
+fn first_lanes<T: Float>(values: &[T]) -> Lanes<T> {
+    let mut lanes = [T::ZERO; LANES];
+    lanes.iter_mut().zip(values).for_each(|(lane, value)| *lane = *value);
+    Lanes::from_array(lanes)
 }

@@ -3,7 +3,7 @@
 use super::super::geometry::Geometry;
 use super::super::product::{PANEL, Product};
 use super::cells::Cells;
-use super::transform::{Grid, SIDE, TILE, from_input, from_output_gradient, to_output, transform};
+use super::transform::{FromInput, Grid, Map, SIDE, TILE, ToOutput, transform};
 use super::weights::{Kernels, Panels};
 use super::{FREQUENCIES, Frequencies, Plan};
 use crate::parallel;
@@ -79,6 +79,7 @@ impl<T: Float> Kernel for Samples<'_, T> {
     #[inline(always)]
     fn run<I: Isa>(self) {
         let Self { g, plan, panels, x, weights, bias, samples, y, scratch } = self;
+        let plan = &plan.fit::<I, T>();
         let scratch = Scratch::new(plan, scratch);
         let (inputs, outputs) = (plan.frequencies(&plan.x), plan.frequencies(&plan.y));
         let (x_len, y_len) = (g.channels * g.input_plane(), g.outputs * g.output_plane());
@@ -88,7 +89,13 @@ impl<T: Float> Kernel for Samples<'_, T> {
             }
             for tiles in plan.blocks(samples.len()) {
                 let count = tiles.len();
-                input_tiles::<I, T>(&plan.x, tiles.clone(), scratch.x, inputs, scratch.inputs);
+                to_frequencies::<I, T, FromInput, SIDE>(
+                    &plan.x,
+                    tiles.clone(),
+                    scratch.x,
+                    inputs,
+                    scratch.inputs,
+                );
                 products::<I, T>(
                     panels,
                     weights,
@@ -96,7 +103,13 @@ impl<T: Float> Kernel for Samples<'_, T> {
                     (inputs, scratch.inputs),
                     (outputs, scratch.outputs),
                 );
-                output_tiles::<I, T>(&plan.y, tiles, outputs, scratch.outputs, scratch.y);
+                from_frequencies::<I, T, ToOutput, TILE, false>(
+                    &plan.y,
+                    tiles,
+                    outputs,
+                    scratch.outputs,
+                    scratch.y,
+                );
             }
             let bias = bias.map(|bias| &bias[group * g.outputs..][..g.outputs]);
             for (i, cells) in scratch.y.chunks_exact(plan.y.len()).take(samples.len()).enumerate() {
@@ -107,9 +120,67 @@ impl<T: Float> Kernel for Samples<'_, T> {
     }
 }
 
+/// Applies a map to `FROM * FROM` pixels of every tile.
+#[inline(always)]
+pub(super) fn to_frequencies<I: Isa, T: Float, M: Map<FROM, SIDE>, const FROM: usize>(
+    cells: &Cells,
+    tiles: Range<usize>,
+    values: &[T],
+    frequencies: Frequencies,
+    target: &mut [T],
+) {
+    check_tiles(cells, FROM, &tiles, values, frequencies, target);
+    let lanes = cells.lanes;
+    for (t, place) in cells.tiles(tiles).enumerate() {
+        for cell in 0..cells.count() {
+            // SAFETY: checked above.
+            unsafe {
+                let start = values.as_ptr().add(cell * cells.cell_len() + place);
+                let source = Grid { start, row: cells.columns * lanes, column: lanes };
+                let target = target.as_mut_ptr().add(t * frequencies.channels + cell * lanes);
+                let target = Grid::frequencies(target, frequencies.stride);
+                if I::WIDE && lanes == PANEL {
+                    transform::<I, T, M, PANEL, FROM, SIDE, false>(source, target);
+                } else {
+                    transform::<I, T, M, LANES, FROM, SIDE, false>(source, target);
+                }
+            }
+        }
+    }
+}
+
+/// The reverse of [`to_frequencies`]; to `ADD`, where tiles overlap, adds to the pixels that are there.
+#[inline(always)]
+pub(super) fn from_frequencies<I: Isa, T: Float, M: Map<SIDE, TO>, const TO: usize, const ADD: bool>(
+    cells: &Cells,
+    tiles: Range<usize>,
+    frequencies: Frequencies,
+    source: &[T],
+    values: &mut [T],
+) {
+    check_tiles(cells, TO, &tiles, values, frequencies, source);
+    let lanes = cells.lanes;
+    for (t, place) in cells.tiles(tiles).enumerate() {
+        for cell in 0..cells.count() {
+            // SAFETY: checked above.
+            unsafe {
+                let source = source.as_ptr().add(t * frequencies.channels + cell * lanes);
+                let source = Grid::frequencies(source, frequencies.stride);
+                let start = values.as_mut_ptr().add(cell * cells.cell_len() + place);
+                let target = Grid { start, row: cells.columns * lanes, column: lanes };
+                if I::WIDE && lanes == PANEL {
+                    transform::<I, T, M, PANEL, SIDE, TO, ADD>(source, target);
+                } else {
+                    transform::<I, T, M, LANES, SIDE, TO, ADD>(source, target);
+                }
+            }
+        }
+    }
+}
+
 /// Checks that all of the tiles lie inside their cells and frequencies.
 #[inline(always)]
-pub(super) fn check_tiles<T>(
+fn check_tiles<T>(
     cells: &Cells,
     side: usize,
     tiles: &Range<usize>,
@@ -121,80 +192,8 @@ pub(super) fn check_tiles<T>(
     assert!((rows - 1) * TILE + side <= cells.rows && (cells.tiles.0 - 1) * TILE + side <= cells.columns);
     assert!(tiles.end.div_ceil(cells.tiles.1) * cells.len() <= values.len());
     assert!(tiles.len() * frequencies.channels <= frequencies.stride);
-    assert!(cells.count() * LANES == frequencies.channels && frequencies.len() <= transformed.len());
-}
-
-/// Tiles of the input to frequencies.
-#[inline(always)]
-pub(super) fn input_tiles<I: Isa, T: Float>(
-    cells: &Cells,
-    tiles: Range<usize>,
-    values: &[T],
-    frequencies: Frequencies,
-    target: &mut [T],
-) {
-    check_tiles(cells, SIDE, &tiles, values, frequencies, target);
-    for (t, place) in cells.tiles(tiles).enumerate() {
-        for cell in 0..cells.count() {
-            // SAFETY: checked above.
-            unsafe {
-                let start = values.as_ptr().add(cell * cells.cell_len() + place);
-                let source = Grid { start, row: cells.columns * LANES, column: LANES };
-                let target = target.as_mut_ptr().add(t * frequencies.channels + cell * LANES);
-                transform(from_input::<I, T>, source, Grid::frequencies(target, frequencies.stride));
-            }
-        }
-    }
-}
-
-/// Tiles of the gradient of the output to frequencies.
-#[inline(always)]
-pub(super) fn output_gradient_tiles<I: Isa, T: Float>(
-    cells: &Cells,
-    tiles: Range<usize>,
-    values: &[T],
-    frequencies: Frequencies,
-    target: &mut [T],
-) {
-    check_tiles(cells, TILE, &tiles, values, frequencies, target);
-    for (t, place) in cells.tiles(tiles).enumerate() {
-        for cell in 0..cells.count() {
-            // SAFETY: checked above.
-            unsafe {
-                let start = values.as_ptr().add(cell * cells.cell_len() + place);
-                let source = Grid { start, row: cells.columns * LANES, column: LANES };
-                let target = target.as_mut_ptr().add(t * frequencies.channels + cell * LANES);
-                transform(
-                    from_output_gradient::<I, T>,
-                    source,
-                    Grid::frequencies(target, frequencies.stride),
-                );
-            }
-        }
-    }
-}
-
-/// Frequencies to tiles of the output.
-#[inline(always)]
-fn output_tiles<I: Isa, T: Float>(
-    cells: &Cells,
-    tiles: Range<usize>,
-    frequencies: Frequencies,
-    source: &[T],
-    values: &mut [T],
-) {
-    check_tiles(cells, TILE, &tiles, values, frequencies, source);
-    for (t, place) in cells.tiles(tiles).enumerate() {
-        for cell in 0..cells.count() {
-            // SAFETY: checked above.
-            unsafe {
-                let source = source.as_ptr().add(t * frequencies.channels + cell * LANES);
-                let start = values.as_mut_ptr().add(cell * cells.cell_len() + place);
-                let target = Grid { start, row: cells.columns * LANES, column: LANES };
-                transform(to_output::<I, T>, Grid::frequencies(source, frequencies.stride), target);
-            }
-        }
-    }
+    assert!(cells.count() * cells.lanes == frequencies.channels && cells.lanes >= LANES);
+    assert!(frequencies.len() <= transformed.len());
 }
 
 /// For every frequency the tiles times the weights.
@@ -210,7 +209,7 @@ pub(super) fn products<I: Isa, T: Float>(
     assert!(tiles * from.channels <= from.stride && tiles * to.channels <= to.stride);
     assert!(from.len() <= source.len() && to.len() <= target.len());
     for frequency in 0..FREQUENCIES {
-        for panel in 0..panels.count() {
+        for (panel, columns) in panels.parts() {
             let right = panel * panels.panel_len() + frequency * panels.stride(panel);
             // SAFETY: the assertions above.
             unsafe {
@@ -220,12 +219,13 @@ pub(super) fn products<I: Isa, T: Float>(
                     left_column: 1,
                     right: weights.as_ptr().add(right),
                     right_row: panels.width(panel),
-                    right_vector: LANES,
+                    right_panel: panels.panel_len(),
                     target: target.as_mut_ptr().add(frequency * to.stride + panel * PANEL),
                     target_row: to.channels,
+                    target_panel: PANEL,
                     rows: tiles,
                     depth: panels.rows,
-                    columns: panels.width(panel),
+                    columns,
                 };
                 product.run::<I, false>();
             }

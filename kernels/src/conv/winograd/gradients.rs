@@ -2,13 +2,12 @@
 
 use super::super::geometry::Geometry;
 use super::super::product::{PANEL, Product};
-use super::cells::Cells;
-use super::forward::{check_tiles, input_tiles, output_gradient_tiles, products};
-use super::transform::{Grid, SIDE, to_input_gradient, transform_add};
+use super::forward::{from_frequencies, products, to_frequencies};
+use super::transform::{FromInput, FromOutputGradient, SIDE, TILE, ToInputGradient};
 use super::weights::{Kernels, Panels, kernel_gradients};
 use super::{FREQUENCIES, Frequencies, Plan};
 use crate::parallel::{self, Shared};
-use crate::simd::{Float, Isa, Kernel, LANES, dispatch};
+use crate::simd::{Float, Isa, Kernel, dispatch};
 use std::ops::Range;
 
 /// Most partial gradients of the weights: the batch is cut at places that depend on sizes alone, so that
@@ -159,7 +158,7 @@ impl<T: Float> Kernel for Chunk<'_, T> {
     #[inline(always)]
     fn run<I: Isa>(self) {
         let Self { job, samples, weights, dx, partial, scratch } = self;
-        let (g, plan) = (job.g, &job.plan);
+        let (g, plan) = (job.g, &job.plan.fit::<I, T>());
         let lens = job.scratch_lens();
         let (x_cells, rest) = scratch.split_at_mut(lens[0]);
         let (dx_cells, rest) = rest.split_at_mut(lens[1]);
@@ -183,14 +182,26 @@ impl<T: Float> Kernel for Chunk<'_, T> {
                 dx_cells.fill(T::ZERO);
                 for tiles in plan.blocks(together.len()) {
                     let count = tiles.len();
-                    output_gradient_tiles::<I, T>(&plan.y, tiles.clone(), dy_cells, y_freq, outputs);
+                    to_frequencies::<I, T, FromOutputGradient, TILE>(
+                        &plan.y,
+                        tiles.clone(),
+                        dy_cells,
+                        y_freq,
+                        outputs,
+                    );
                     if job.weight.is_some() {
                         let weights = &weights[group * job.turned.len()..];
                         products::<I, T>(job.turned, weights, count, (y_freq, outputs), (x_freq, inputs));
-                        input_gradient_tiles::<I, T>(&plan.x, tiles.clone(), x_freq, inputs, dx_cells);
+                        from_frequencies::<I, T, ToInputGradient, SIDE, true>(
+                            &plan.x,
+                            tiles.clone(),
+                            x_freq,
+                            inputs,
+                            dx_cells,
+                        );
                     }
                     if job.x.is_some() {
-                        input_tiles::<I, T>(&plan.x, tiles, x_cells, x_freq, inputs);
+                        to_frequencies::<I, T, FromInput, SIDE>(&plan.x, tiles, x_cells, x_freq, inputs);
                         let partial = &mut partial[group * job.panels.len()..];
                         add_products::<I, T>(job.panels, count, (x_freq, inputs), (y_freq, outputs), partial);
                     }
@@ -201,33 +212,6 @@ impl<T: Float> Kernel for Chunk<'_, T> {
                         plan.x.scatter::<I, T>(cells, None, dx);
                     }
                 }
-            }
-        }
-    }
-}
-
-/// Frequencies to tiles of the gradient of the input, which overlap and add up.
-#[inline(always)]
-fn input_gradient_tiles<I: Isa, T: Float>(
-    cells: &Cells,
-    tiles: Range<usize>,
-    frequencies: Frequencies,
-    source: &[T],
-    values: &mut [T],
-) {
-    check_tiles(cells, SIDE, &tiles, values, frequencies, source);
-    for (t, place) in cells.tiles(tiles).enumerate() {
-        for cell in 0..cells.count() {
-            // SAFETY: checked above.
-            unsafe {
-                let source = source.as_ptr().add(t * frequencies.channels + cell * LANES);
-                let start = values.as_mut_ptr().add(cell * cells.cell_len() + place);
-                let target = Grid { start, row: cells.columns * LANES, column: LANES };
-                transform_add(
-                    to_input_gradient::<I, T>,
-                    Grid::frequencies(source, frequencies.stride),
-                    target,
-                );
             }
         }
     }
@@ -246,7 +230,7 @@ fn add_products<I: Isa, T: Float>(
     assert!(tiles * x.channels <= x.stride && tiles * dy.channels <= dy.stride);
     assert!(x.len() <= inputs.len() && dy.len() <= outputs.len());
     for frequency in 0..FREQUENCIES {
-        for panel in 0..panels.count() {
+        for (panel, columns) in panels.parts() {
             let place = panel * panels.panel_len() + frequency * panels.stride(panel);
             // SAFETY: the assertions above.
             unsafe {
@@ -256,12 +240,13 @@ fn add_products<I: Isa, T: Float>(
                     left_column: x.channels,
                     right: outputs.as_ptr().add(frequency * dy.stride + panel * PANEL),
                     right_row: dy.channels,
-                    right_vector: LANES,
+                    right_panel: PANEL,
                     target: target.as_mut_ptr().add(place),
                     target_row: panels.width(panel),
+                    target_panel: panels.panel_len(),
                     rows: panels.rows,
                     depth: tiles,
-                    columns: panels.width(panel),
+                    columns,
                 };
                 product.run::<I, true>();
             }

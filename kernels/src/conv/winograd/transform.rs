@@ -1,4 +1,4 @@
-//! The six linear maps of F(4x4, 3x3), eight channels at a time.
+//! The six linear maps of F(4x4, 3x3), eight or sixteen channels at a time.
 //!
 //! With the interpolation points 0, 1, -1, 2, -2 and infinity (Lavin & Gray 2016, section 4.3) the
 //! output of a tile is `A' [(G w G') . (B' x B)] A`, a prime for the transpose. The gradients follow by
@@ -30,155 +30,176 @@ impl<P> Grid<P> {
     }
 }
 
-/// Applies `map` to the columns and then to the rows of a square.
+/// A linear map of a line of a square.
 ///
-/// # Safety
-/// All `FROM * FROM` places of `source` must be readable, all `TO * TO` places of `target` writable.
-#[inline(always)]
-pub(super) unsafe fn transform<T: Float, const FROM: usize, const TO: usize>(
-    map: impl Fn([Lanes<T>; FROM]) -> [Lanes<T>; TO],
-    source: Grid<*const T>,
-    target: Grid<*mut T>,
-) {
-    let half = unsafe { columns(&map, source) };
-    for i in 0..TO {
-        let row = map(half[i]);
-        for j in 0..TO {
-            unsafe { row[j].store(target.start.add(i * target.row + j * target.column)) };
-        }
-    }
+/// A trait and no closure: what is called through `Fn` is compiled without the instruction set, unless it happens to be
+/// inlined.
+pub(super) trait Map<const FROM: usize, const TO: usize> {
+    fn line<I: Isa, T: Float, const N: usize>(line: [Lanes<T, N>; FROM]) -> [Lanes<T, N>; TO];
 }
 
-/// [`transform`] that adds to its target.
+/// Applies a map to the columns and then to the rows of a square of vectors, to `ADD` adding to what is there.
 ///
 /// # Safety
-/// As there, and the target must be readable.
+/// All `FROM * FROM` places of `source` must be readable, all `TO * TO` places of `target` writable and, to `ADD`,
+/// readable.
 #[inline(always)]
-pub(super) unsafe fn transform_add<T: Float, const FROM: usize, const TO: usize>(
-    map: impl Fn([Lanes<T>; FROM]) -> [Lanes<T>; TO],
+pub(super) unsafe fn transform<I, T, M, const N: usize, const FROM: usize, const TO: usize, const ADD: bool>(
     source: Grid<*const T>,
     target: Grid<*mut T>,
-) {
-    let half = unsafe { columns(&map, source) };
+) where
+    I: Isa,
+    T: Float,
+    M: Map<FROM, TO>,
+{
+    let mut half = [[Lanes::<T, N>::ZERO; FROM]; TO];
+    for j in 0..FROM {
+        let mut column = [Lanes::<T, N>::ZERO; FROM];
+        for i in 0..FROM {
+            column[i] = unsafe { Lanes::load(source.start.add(i * source.row + j * source.column)) };
+        }
+        let column = M::line::<I, T, N>(column);
+        for i in 0..TO {
+            half[i][j] = column[i];
+        }
+    }
     for i in 0..TO {
-        let row = map(half[i]);
+        let row = M::line::<I, T, N>(half[i]);
         for j in 0..TO {
             unsafe {
                 let place = target.start.add(i * target.row + j * target.column);
-                Lanes::load(place).add(row[j]).store(place);
+                let sum = if ADD { I::add_lanes(Lanes::load(place), row[j]) } else { row[j] };
+                sum.store(place);
             }
         }
     }
 }
 
-#[inline(always)]
-unsafe fn columns<T: Float, const FROM: usize, const TO: usize>(
-    map: &impl Fn([Lanes<T>; FROM]) -> [Lanes<T>; TO],
-    source: Grid<*const T>,
-) -> [[Lanes<T>; FROM]; TO] {
-    let mut half = [[Lanes::ZERO; FROM]; TO];
-    for j in 0..FROM {
-        let mut column = [Lanes::ZERO; FROM];
-        for i in 0..FROM {
-            column[i] = unsafe { Lanes::load(source.start.add(i * source.row + j * source.column)) };
-        }
-        let column = map(column);
-        for i in 0..TO {
-            half[i][j] = column[i];
-        }
-    }
-    half
-}
-
 /// `factor * x + term`
 #[inline(always)]
-fn times<I: Isa, T: Float>(factor: f64, x: Lanes<T>, term: Lanes<T>) -> Lanes<T> {
+fn times<I: Isa, T: Float, const N: usize>(factor: f64, x: Lanes<T, N>, term: Lanes<T, N>) -> Lanes<T, N> {
     x.mul_add::<I>(Lanes::splat(T::of(factor)), term)
 }
 
 #[inline(always)]
-fn scale<T: Float>(factor: f64, x: Lanes<T>) -> Lanes<T> {
-    x.mul(Lanes::splat(T::of(factor)))
+fn scale<I: Isa, T: Float, const N: usize>(factor: f64, x: Lanes<T, N>) -> Lanes<T, N> {
+    I::mul_lanes(x, Lanes::splat(T::of(factor)))
 }
 
 /// `B'`: a line of the input.
-#[inline(always)]
-pub(super) fn from_input<I: Isa, T: Float>(x: [Lanes<T>; SIDE]) -> [Lanes<T>; SIDE] {
-    let (a, b) = (times::<I, T>(-4.0, x[2], x[4]), times::<I, T>(-4.0, x[1], x[3]));
-    let (c, d) = (x[4].sub(x[2]), x[3].sub(x[1]));
-    [
-        times::<I, T>(4.0, x[0], times::<I, T>(-5.0, x[2], x[4])),
-        a.add(b),
-        a.sub(b),
-        times::<I, T>(2.0, d, c),
-        times::<I, T>(-2.0, d, c),
-        times::<I, T>(4.0, x[1], times::<I, T>(-5.0, x[3], x[5])),
-    ]
+pub(super) struct FromInput;
+
+impl Map<SIDE, SIDE> for FromInput {
+    #[inline(always)]
+    fn line<I: Isa, T: Float, const N: usize>(x: [Lanes<T, N>; SIDE]) -> [Lanes<T, N>; SIDE] {
+        let (a, b) = (times::<I, T, N>(-4.0, x[2], x[4]), times::<I, T, N>(-4.0, x[1], x[3]));
+        let (c, d) = (I::sub_lanes(x[4], x[2]), I::sub_lanes(x[3], x[1]));
+        [
+            times::<I, T, N>(4.0, x[0], times::<I, T, N>(-5.0, x[2], x[4])),
+            I::add_lanes(a, b),
+            I::sub_lanes(a, b),
+            times::<I, T, N>(2.0, d, c),
+            times::<I, T, N>(-2.0, d, c),
+            times::<I, T, N>(4.0, x[1], times::<I, T, N>(-5.0, x[3], x[5])),
+        ]
+    }
 }
 
 /// Sums and differences of the frequencies of the points 1 and -1 and of those of 2 and -2.
 #[inline(always)]
-fn pairs<T: Float>(m: [Lanes<T>; SIDE]) -> [Lanes<T>; 4] {
-    [m[1].add(m[2]), m[1].sub(m[2]), m[3].add(m[4]), m[3].sub(m[4])]
+fn pairs<I: Isa, T: Float, const N: usize>(m: [Lanes<T, N>; SIDE]) -> [Lanes<T, N>; 4] {
+    [I::add_lanes(m[1], m[2]), I::sub_lanes(m[1], m[2]), I::add_lanes(m[3], m[4]), I::sub_lanes(m[3], m[4])]
 }
 
 /// `A'`: back to a line of the output.
-#[inline(always)]
-pub(super) fn to_output<I: Isa, T: Float>(m: [Lanes<T>; SIDE]) -> [Lanes<T>; TILE] {
-    let [sum, difference, sum2, difference2] = pairs(m);
-    [
-        m[0].add(sum.add(sum2)),
-        times::<I, T>(2.0, difference2, difference),
-        times::<I, T>(4.0, sum2, sum),
-        m[5].add(times::<I, T>(8.0, difference2, difference)),
-    ]
+pub(super) struct ToOutput;
+
+impl Map<SIDE, TILE> for ToOutput {
+    #[inline(always)]
+    fn line<I: Isa, T: Float, const N: usize>(m: [Lanes<T, N>; SIDE]) -> [Lanes<T, N>; TILE] {
+        let [sum, difference, sum2, difference2] = pairs::<I, T, N>(m);
+        [
+            I::add_lanes(m[0], I::add_lanes(sum, sum2)),
+            times::<I, T, N>(2.0, difference2, difference),
+            times::<I, T, N>(4.0, sum2, sum),
+            I::add_lanes(m[5], times::<I, T, N>(8.0, difference2, difference)),
+        ]
+    }
 }
 
 /// `A`: a line of the gradient of the output.
-#[inline(always)]
-pub(super) fn from_output_gradient<I: Isa, T: Float>(dy: [Lanes<T>; TILE]) -> [Lanes<T>; SIDE] {
-    let (even, odd) = (dy[0].add(dy[2]), dy[1].add(dy[3]));
-    let (even2, odd2) = (times::<I, T>(4.0, dy[2], dy[0]), times::<I, T>(4.0, dy[3], dy[1]));
-    [
-        dy[0],
-        even.add(odd),
-        even.sub(odd),
-        times::<I, T>(2.0, odd2, even2),
-        times::<I, T>(-2.0, odd2, even2),
-        dy[3],
-    ]
+pub(super) struct FromOutputGradient;
+
+impl Map<TILE, SIDE> for FromOutputGradient {
+    #[inline(always)]
+    fn line<I: Isa, T: Float, const N: usize>(dy: [Lanes<T, N>; TILE]) -> [Lanes<T, N>; SIDE] {
+        let (even, odd) = (I::add_lanes(dy[0], dy[2]), I::add_lanes(dy[1], dy[3]));
+        let (even2, odd2) = (times::<I, T, N>(4.0, dy[2], dy[0]), times::<I, T, N>(4.0, dy[3], dy[1]));
+        [
+            dy[0],
+            I::add_lanes(even, odd),
+            I::sub_lanes(even, odd),
+            times::<I, T, N>(2.0, odd2, even2),
+            times::<I, T, N>(-2.0, odd2, even2),
+            dy[3],
+        ]
+    }
 }
 
 /// `B`: back to a line of the gradient of the input.
-#[inline(always)]
-pub(super) fn to_input_gradient<I: Isa, T: Float>(m: [Lanes<T>; SIDE]) -> [Lanes<T>; SIDE] {
-    let [sum, difference, sum2, difference2] = pairs(m);
-    [
-        scale(4.0, m[0]),
-        times::<I, T>(4.0, m[5].sub(difference), scale(-2.0, difference2)),
-        times::<I, T>(-5.0, m[0], times::<I, T>(-4.0, sum, scale(-1.0, sum2))),
-        times::<I, T>(-5.0, m[5], times::<I, T>(2.0, difference2, difference)),
-        m[0].add(sum.add(sum2)),
-        m[5],
-    ]
+pub(super) struct ToInputGradient;
+
+impl Map<SIDE, SIDE> for ToInputGradient {
+    #[inline(always)]
+    fn line<I: Isa, T: Float, const N: usize>(m: [Lanes<T, N>; SIDE]) -> [Lanes<T, N>; SIDE] {
+        let [sum, difference, sum2, difference2] = pairs::<I, T, N>(m);
+        [
+            scale::<I, T, N>(4.0, m[0]),
+            times::<I, T, N>(4.0, I::sub_lanes(m[5], difference), scale::<I, T, N>(-2.0, difference2)),
+            times::<I, T, N>(-5.0, m[0], times::<I, T, N>(-4.0, sum, scale::<I, T, N>(-1.0, sum2))),
+            times::<I, T, N>(-5.0, m[5], times::<I, T, N>(2.0, difference2, difference)),
+            I::add_lanes(m[0], I::add_lanes(sum, sum2)),
+            m[5],
+        ]
+    }
 }
 
 /// `G`: a line of the kernel.
-#[inline(always)]
-pub(super) fn from_kernel<I: Isa, T: Float>(w: [Lanes<T>; KERNEL]) -> [Lanes<T>; SIDE] {
-    let (even, odd) = (scale(-1.0 / 6.0, w[0].add(w[2])), scale(1.0 / 6.0, w[1]));
-    let even2 = times::<I, T>(1.0 / 6.0, w[2], scale(1.0 / 24.0, w[0]));
-    let odd2 = scale(1.0 / 12.0, w[1]);
-    [scale(0.25, w[0]), even.sub(odd), even.add(odd), even2.add(odd2), even2.sub(odd2), w[2]]
+pub(super) struct FromKernel;
+
+impl Map<KERNEL, SIDE> for FromKernel {
+    #[inline(always)]
+    fn line<I: Isa, T: Float, const N: usize>(w: [Lanes<T, N>; KERNEL]) -> [Lanes<T, N>; SIDE] {
+        let (even, odd) =
+            (scale::<I, T, N>(-1.0 / 6.0, I::add_lanes(w[0], w[2])), scale::<I, T, N>(1.0 / 6.0, w[1]));
+        let even2 = times::<I, T, N>(1.0 / 6.0, w[2], scale::<I, T, N>(1.0 / 24.0, w[0]));
+        let odd2 = scale::<I, T, N>(1.0 / 12.0, w[1]);
+        [
+            scale::<I, T, N>(0.25, w[0]),
+            I::sub_lanes(even, odd),
+            I::add_lanes(even, odd),
+            I::add_lanes(even2, odd2),
+            I::sub_lanes(even2, odd2),
+            w[2],
+        ]
+    }
 }
 
 /// `G'`: back to a line of the gradient of the kernel.
-#[inline(always)]
-pub(super) fn to_kernel_gradient<I: Isa, T: Float>(m: [Lanes<T>; SIDE]) -> [Lanes<T>; KERNEL] {
-    let [sum, difference, sum2, difference2] = pairs(m);
-    [
-        times::<I, T>(0.25, m[0], times::<I, T>(-1.0 / 6.0, sum, scale(1.0 / 24.0, sum2))),
-        times::<I, T>(-1.0 / 6.0, difference, scale(1.0 / 12.0, difference2)),
-        times::<I, T>(1.0 / 6.0, sum2.sub(sum), m[5]),
-    ]
+pub(super) struct ToKernelGradient;
+
+impl Map<SIDE, KERNEL> for ToKernelGradient {
+    #[inline(always)]
+    fn line<I: Isa, T: Float, const N: usize>(m: [Lanes<T, N>; SIDE]) -> [Lanes<T, N>; KERNEL] {
+        let [sum, difference, sum2, difference2] = pairs::<I, T, N>(m);
+        [
+            times::<I, T, N>(
+                0.25,
+                m[0],
+                times::<I, T, N>(-1.0 / 6.0, sum, scale::<I, T, N>(1.0 / 24.0, sum2)),
+            ),
+            times::<I, T, N>(-1.0 / 6.0, difference, scale::<I, T, N>(1.0 / 12.0, difference2)),
+            times::<I, T, N>(1.0 / 6.0, I::sub_lanes(sum2, sum), m[5]),
+        ]
+    }
 }

@@ -2,7 +2,7 @@
 #![allow(clippy::needless_range_loop)] // Lanes and taps change places.
 
 use super::super::product::PANEL;
-use super::transform::{Grid, KERNEL, SIDE, from_kernel, to_kernel_gradient, transform};
+use super::transform::{FromKernel, Grid, KERNEL, SIDE, ToKernelGradient, transform};
 use super::{FREQUENCIES, GAP};
 use crate::parallel;
 use crate::simd::{Float, Isa, Kernel, LANES, Lanes, dispatch};
@@ -41,6 +41,15 @@ impl Panels {
     pub fn len(&self) -> usize {
         let last = self.count() - 1;
         last * self.panel_len() + FREQUENCIES * self.stride(last)
+    }
+
+    /// The panels that can be multiplied together: all but a last one of half the columns, and that. The first of
+    /// them, and their columns.
+    pub fn parts(&self) -> impl Iterator<Item = (usize, usize)> + use<> {
+        let (last, columns) = (self.count() - 1, self.width(self.count() - 1));
+        let whole = if columns < PANEL { last } else { last + 1 };
+        let parts = [(0, whole * PANEL), (last, columns)];
+        parts.into_iter().take(if columns < PANEL { 2 } else { 1 }).filter(|part| part.1 > 0)
     }
 
     /// Where each vector of eight columns of a row of a panel is: the first column and the place.
@@ -98,7 +107,7 @@ impl<T: Float> Kernel for ToFrequencies<'_, T> {
             // SAFETY: `taps` has nine vectors, the target 36 of them `stride` apart.
             unsafe {
                 let target = Grid::frequencies(target.as_mut_ptr().add(place), stride);
-                transform(from_kernel::<I, T>, source, target);
+                transform::<I, T, FromKernel, LANES, KERNEL, SIDE, false>(source, target);
             }
         }
     }
@@ -134,7 +143,7 @@ impl<T: Float> Kernel for FromFrequencies<'_, T> {
                     // SAFETY: the assertion above.
                     unsafe {
                         let place = partial.as_ptr().add(start + frequency * stride + place);
-                        Lanes::load(sum.as_ptr()).add(Lanes::load(place)).store(sum.as_mut_ptr());
+                        Lanes::<T>::load(sum.as_ptr()).add(Lanes::load(place)).store(sum.as_mut_ptr());
                     }
                 }
             }
@@ -142,7 +151,7 @@ impl<T: Float> Kernel for FromFrequencies<'_, T> {
             let source = Grid { start: sums.as_ptr().cast(), row: SIDE * LANES, column: LANES };
             let grid = Grid { start: taps.as_mut_ptr().cast(), row: KERNEL * LANES, column: LANES };
             // SAFETY: `sums` has 36 vectors, `taps` nine.
-            unsafe { transform(to_kernel_gradient::<I, T>, source, grid) };
+            unsafe { transform::<I, T, ToKernelGradient, LANES, SIDE, KERNEL, false>(source, grid) };
             for lane in 0..LANES.min(panels.columns - column) {
                 let at = ((column - panel * PANEL + lane) * panels.rows + row) * TAPS;
                 let target = &mut target[at..at + TAPS];
