@@ -7,7 +7,7 @@ use rand::seq::{IndexedRandom, IteratorRandom};
 use rand_chacha::ChaCha8Rng;
 
 use super::evolution::{MOST_EDITS, ranked, scratch};
-use super::{Candidate, Proposal, Setting, Strategy, keeps_bounds};
+use super::{Proposal, Setting, Strategy, keeps_bounds};
 use crate::Result;
 use crate::individual::Individual;
 
@@ -18,13 +18,11 @@ pub(super) struct AgingEvolution {
     setting: Arc<Setting>,
     /// From the oldest to the youngest.
     population: Vec<Individual>,
-    /// How many there were, the dead included.
-    told: usize,
 }
 
 impl AgingEvolution {
     pub(super) fn new(setting: Arc<Setting>) -> Self {
-        Self { setting, population: Vec::new(), told: 0 }
+        Self { setting, population: Vec::new() }
     }
 
     /// The winner of a tournament.
@@ -41,22 +39,16 @@ impl Strategy for AgingEvolution {
     }
 
     fn propose(&self, rng: &mut ChaCha8Rng) -> Result<Option<Proposal>> {
-        let (start, count) = match self.told < self.setting.config.evolution.population {
+        let (start, count) = match self.population.len() < self.setting.config.evolution.population {
             true => (self.setting.initial.choose(rng), rng.random_range(1..=MOST_EDITS)),
             false => (self.parent(rng)?.map(|parent| &parent.architecture), 1),
         };
         start.map_or(Ok(None), |start| scratch(&self.setting, start, count, rng))
     }
 
-    fn screen(&self, candidates: &[Candidate], _rng: &mut ChaCha8Rng) -> Result<Vec<usize>> {
-        Ok((0..candidates.len()).collect())
-    }
-
     fn tell(&mut self, individuals: &[Individual]) -> Result<()> {
         let feasible = individuals.iter().filter(|one| keeps_bounds(one, &self.setting.config)).cloned();
-        let before = self.population.len();
         self.population.extend(feasible);
-        self.told += self.population.len() - before;
         let dead = self.population.len().saturating_sub(self.setting.config.evolution.population);
         self.population.drain(..dead);
         Ok(())

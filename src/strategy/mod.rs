@@ -54,11 +54,14 @@ pub trait Strategy {
     /// If a rewrite fails that a morphism offered.
     fn propose(&self, rng: &mut ChaCha8Rng) -> Result<Option<Proposal>>;
 
-    /// The candidates to be trained, by their places.
+    /// The candidates to be trained, by their places; all of them, if a strategy has no choice to make.
     ///
     /// # Errors
     /// If a cost is not a finite number.
-    fn screen(&self, candidates: &[Candidate], rng: &mut ChaCha8Rng) -> Result<Vec<usize>>;
+    fn screen(&self, candidates: &[Candidate], rng: &mut ChaCha8Rng) -> Result<Vec<usize>> {
+        let _ = rng;
+        Ok((0..candidates.len()).collect())
+    }
 
     /// Takes note of a whole generation. Telling a new strategy all generations again brings it to the same state.
     ///

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 
-use super::{Candidate, Population, Proposal, Setting, Strategy, edit_at_random};
+use super::{Population, Proposal, Setting, Strategy, edit_at_random};
 use crate::Result;
 use crate::individual::{Edit, Individual};
 
@@ -44,10 +44,6 @@ impl Strategy for Nash {
         let count = rng.random_range(1..=self.setting.config.lemonade.max_morphisms);
         let (edits, architecture) = edit_at_random(&self.setting, &best.architecture, count, rng)?;
         Ok((!edits.is_empty()).then_some(Proposal { parent: Some(best.id), edits, architecture }))
-    }
-
-    fn screen(&self, candidates: &[Candidate], _rng: &mut ChaCha8Rng) -> Result<Vec<usize>> {
-        Ok((0..candidates.len()).collect())
     }
 
     fn tell(&mut self, individuals: &[Individual]) -> Result<()> {

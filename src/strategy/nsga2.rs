@@ -7,7 +7,7 @@ use rand::seq::IndexedRandom;
 use rand_chacha::ChaCha8Rng;
 
 use super::evolution::{MOST_EDITS, ranked, scratch};
-use super::{Candidate, Proposal, Setting, Strategy, keeps_bounds};
+use super::{Proposal, Setting, Strategy, keeps_bounds};
 use crate::Result;
 use crate::individual::Individual;
 
@@ -45,10 +45,6 @@ impl Strategy for Nsga2 {
         };
         let count = rng.random_range(1..=most);
         start.map_or(Ok(None), |start| scratch(&self.setting, start, count, rng))
-    }
-
-    fn screen(&self, candidates: &[Candidate], _rng: &mut ChaCha8Rng) -> Result<Vec<usize>> {
-        Ok((0..candidates.len()).collect())
     }
 
     fn tell(&mut self, individuals: &[Individual]) -> Result<()> {

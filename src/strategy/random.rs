@@ -7,7 +7,7 @@ use rand::seq::IndexedRandom;
 use rand_chacha::ChaCha8Rng;
 
 use super::evolution::MOST_EDITS;
-use super::{Candidate, Population, Proposal, Setting, Strategy, edit_at_random};
+use super::{Population, Proposal, Setting, Strategy, edit_at_random};
 use crate::Result;
 use crate::individual::Individual;
 
@@ -47,10 +47,6 @@ impl Strategy for Random {
         let count = rng.random_range(1..=most);
         let (edits, architecture) = edit_at_random(&self.setting, start, count, rng)?;
         Ok((!edits.is_empty()).then_some(Proposal { parent, edits, architecture }))
-    }
-
-    fn screen(&self, candidates: &[Candidate], _rng: &mut ChaCha8Rng) -> Result<Vec<usize>> {
-        Ok((0..candidates.len()).collect())
     }
 
     fn tell(&mut self, individuals: &[Individual]) -> Result<()> {
