@@ -5,6 +5,14 @@ use std::path::{Path, PathBuf};
 /// What can go wrong outside of our own bugs.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
+    /// A table of trained designs is not what its format says.
+    #[error("the table {}: {problem}", path.display())]
+    Table {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        problem: String,
+    },
     /// A file or folder could not be read or written.
     #[error("cannot {doing} {}: {source}", path.display())]
     Io {

@@ -6,7 +6,7 @@ use std::fmt;
 use morphisms::{Architecture, Fingerprint, Morphism, Promise, Rewrite, Site, catalog};
 use serde::{Deserialize, Serialize};
 
-use crate::pareto::{Points, non_dominated};
+use crate::pareto::{self, Points};
 use crate::{Error, Result};
 
 /// The name of the edit that changes nothing: its child trains on from where its parent stopped.
@@ -93,6 +93,8 @@ pub struct Individual {
     pub epochs: usize,
     /// Seconds of training and evaluation.
     pub seconds: f64,
+    /// Multiply-adds of training and evaluation: [`Images::compute`](crate::compute::Images::compute).
+    pub compute: f64,
     /// Seconds of the run when it was committed.
     pub committed_at: f64,
 }
@@ -118,23 +120,28 @@ impl Individual {
     }
 }
 
-/// The Pareto front of `individuals` in these objectives: nobody else is at least as good in all and better in one.
-/// Of equal ones the first stays. In ascending order of ids.
+/// The places of the Pareto front among rows of objective values, in ascending order: no other row is at least as good in all
+/// and better in one. Of equal ones the first stays; those that lack a value are left out.
+///
+/// # Errors
+/// If a value is not finite.
+pub fn non_dominated(rows: impl Iterator<Item = Option<Vec<f64>>>) -> Result<Vec<usize>> {
+    let (places, rows): (Vec<usize>, Vec<Vec<f64>>) =
+        rows.enumerate().filter_map(|(place, row)| Some((place, row?))).unzip();
+    let mut front: Vec<usize> = Vec::new();
+    for index in pareto::non_dominated(&Points::new(&rows)?) {
+        if !front.iter().any(|&known| rows[known] == rows[index]) {
+            front.push(index);
+        }
+    }
+    Ok(front.into_iter().map(|index| places[index]).collect())
+}
+
+/// The Pareto front of `individuals` in these objectives, as [`non_dominated`] has it.
 ///
 /// # Errors
 /// If a value is not finite.
 pub fn front<'a>(individuals: &'a [Individual], objectives: &[String]) -> Result<Vec<&'a Individual>> {
-    let valued: Vec<(&Individual, Vec<f64>)> = individuals
-        .iter()
-        .filter_map(|individual| individual.values(objectives).map(|values| (individual, values)))
-        .collect();
-    let rows: Vec<&Vec<f64>> = valued.iter().map(|(_, values)| values).collect();
-    let mut front: Vec<(&Individual, &Vec<f64>)> = Vec::new();
-    for index in non_dominated(&Points::new(&rows)?) {
-        let (individual, values) = &valued[index];
-        if !front.iter().any(|(_, known)| *known == values) {
-            front.push((individual, values));
-        }
-    }
-    Ok(front.into_iter().map(|(individual, _)| individual).collect())
+    let places = non_dominated(individuals.iter().map(|individual| individual.values(objectives)))?;
+    Ok(places.into_iter().map(|place| &individuals[place]).collect())
 }

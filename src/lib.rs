@@ -1,5 +1,6 @@
 //! Multi-objective neural architecture search by network morphisms.
 pub mod cli;
+pub mod compute;
 pub mod config;
 pub mod data;
 pub mod device;
@@ -21,5 +22,6 @@ pub mod space;
 pub mod stop;
 pub mod store;
 pub mod strategy;
+pub mod study;
 pub mod train;
 pub use error::{Error, Result};

@@ -1,17 +1,78 @@
-//! The search space: the networks a search starts from, and random ones.
+//! The space of networks and morphisms: the networks a search starts from, and the steps between networks.
 
-use morphisms::{Architecture, Conv, Draft, LayerId, Morphism, Shape, Site};
+use morphisms::{Architecture, Conv, Draft, LayerId, Morphism, Shape, Site, catalog};
 use rand::RngExt;
 use rand::seq::IndexedRandom;
 use rand_chacha::ChaCha8Rng;
 
-use crate::Result;
+use crate::config::Config;
 use crate::individual::Edit;
+use crate::strategy::{Change, Space};
+use crate::{Error, Result};
 
+/// Edits of a random network, at most: about as many as a long search strings together.
+const MOST_EDITS: usize = 16;
 /// Maps are pooled while they are at least this high and wide.
 const POOLED_FROM: usize = 8;
 /// Poolings at most.
 const MOST_POOLINGS: usize = 3;
+
+/// Networks, with morphisms as the steps between them.
+#[derive(Clone)]
+pub struct Networks {
+    /// The networks of the initial population.
+    pub initial: Vec<Architecture>,
+    /// The morphisms in use.
+    pub morphisms: Vec<&'static dyn Morphism>,
+}
+
+impl Networks {
+    /// The space of a run.
+    ///
+    /// # Errors
+    /// If the settings name a morphism that does not exist.
+    pub fn new(config: &Config, initial: Vec<Architecture>) -> Result<Self> {
+        let named = |name: &String| {
+            catalog::named(name)
+                .ok_or_else(|| Error::Usage(format!("lemonade.morphisms: no morphism `{name}`")))
+        };
+        let morphisms = match config.lemonade.morphisms.as_slice() {
+            [] => catalog::all().to_vec(),
+            names => names.iter().map(named).collect::<Result<_>>()?,
+        };
+        Ok(Self { initial, morphisms })
+    }
+}
+
+impl Space for Networks {
+    type Design = Architecture;
+    type Edit = Edit;
+
+    fn random(&self, rng: &mut ChaCha8Rng) -> Result<Option<Change<Self>>> {
+        let Some(start) = self.initial.choose(rng) else { return Ok(None) };
+        let count = rng.random_range(1..=MOST_EDITS);
+        self.step(start, count, rng)
+    }
+
+    fn step(&self, from: &Architecture, count: usize, rng: &mut ChaCha8Rng) -> Result<Option<Change<Self>>> {
+        let (mut edits, mut architecture) = (Vec::new(), from.clone());
+        for _ in 0..count {
+            if let Some((edit, next)) = random_edit(&architecture, &self.morphisms, rng)? {
+                edits.push(edit);
+                architecture = next;
+            }
+        }
+        Ok((!edits.is_empty()).then_some((edits, architecture)))
+    }
+
+    fn stay(&self) -> Option<Edit> {
+        Some(Edit::keep_training())
+    }
+
+    fn size(&self, design: &Architecture) -> f64 {
+        design.parameter_count() as f64
+    }
+}
 
 /// A small network by hand: a convolution block before each pooling and one after the last, twice as wide after the
 /// first pooling, then global average pooling and a linear layer.
@@ -99,8 +160,6 @@ pub fn random_edit(
 
 #[cfg(test)]
 mod tests {
-    use morphisms::catalog;
-
     use super::*;
     use crate::rng;
 

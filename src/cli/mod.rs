@@ -6,6 +6,7 @@ mod fuzz;
 mod model;
 mod search;
 mod show;
+mod study;
 
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
@@ -60,6 +61,9 @@ enum Command {
     Lineage(IndividualArgs),
     /// List the morphisms.
     Morphisms,
+    /// Compare search methods on equal terms: methods and seeds on one problem, with statistics and a report.
+    #[command(long_about = STUDY)]
+    Study(StudyArgs),
     /// Look for broken promises of the morphisms, on random networks and chains of random edits.
     #[command(long_about = FUZZ)]
     Fuzz(FuzzArgs),
@@ -69,6 +73,15 @@ const MORPH: &str = "Apply morphisms to a network by hand, one after the other, 
 
 Without --site the places are listed where the first of them applies. With --random so many morphisms are drawn, each \
 at a place of its own; together with --exact they keep the function.";
+
+const STUDY: &str = "Compare search methods on equal terms: methods and seeds on one problem, with statistics and a report.
+
+A study is a TOML file: its methods (settings of a search each), its seeds, what a run may spend, the objectives with the \
+interval in which fronts are measured, and a table of trained networks, if networks are to be looked up instead of trained. \
+experiments/studies holds commented ones.
+
+Runs stand side by side. One that has ended is kept, and one that trains networks is a run folder of its own: stop with \
+Ctrl-C, or kill it, and the same command goes on. The folder gets study.html, plots as SVG and PNG, and CSV files.";
 
 const FUZZ: &str = "Look for broken promises of the morphisms, on random networks and chains of random edits.
 
@@ -280,6 +293,21 @@ fn parse_shape(text: &str) -> std::result::Result<Shape, String> {
 }
 
 #[derive(Debug, Args)]
+struct StudyArgs {
+    /// The study's file; see experiments/studies/*.toml for commented ones.
+    study: PathBuf,
+    /// The study's folder; a study that was begun there goes on [default: runs/study-NAME].
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+    /// Runs side by side, each on one thread; 0: one a core. Results do not depend on it, but for a budget of time.
+    #[arg(long)]
+    workers: Option<usize>,
+    /// Print nothing but the result.
+    #[arg(long)]
+    quiet: bool,
+}
+
+#[derive(Debug, Args)]
 struct FuzzArgs {
     /// Networks that a chain of edits starts from; two cores run some three thousand a second.
     #[arg(long, value_name = "N", default_value_t = 10_000)]
@@ -336,6 +364,7 @@ impl Cli {
             Command::Morph(args) => model::morph(&args),
             Command::Lineage(args) => in_run(&args.run, show::lineage(&args.run, args.id)),
             Command::Morphisms => show::morphisms(),
+            Command::Study(args) => study::study(&args),
             Command::Fuzz(args) => fuzz::fuzz(&args),
         }
     }

@@ -4,12 +4,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::{ResumeArgs, SearchArgs, print, show};
-use crate::config::{Config, DataConfig, Names};
+use crate::config::{Config, DataConfig};
 use crate::progress::{Observer, QuietObserver, for_stderr};
-use crate::search::Search;
+use crate::search::{Search, validate};
 use crate::stop::Stop;
 use crate::store::Store;
-use crate::{Error, Result, data, machine, objective, strategy};
+use crate::{Error, Result, data, machine};
 
 pub(super) fn search(args: SearchArgs) -> Result<()> {
     let (out, quiet) = (args.out.clone(), args.quiet);
@@ -91,6 +91,7 @@ fn configure(args: SearchArgs) -> Result<Config> {
         config.data.dir = Some(std::path::absolute(dir).map_err(Error::io("find", dir))?);
     }
     validate(&config)?;
+    crate::device::open(&config)?;
     Ok(config)
 }
 
@@ -112,24 +113,6 @@ fn parse_bound(text: &str) -> Result<(String, f64)> {
         hint: None,
     };
     parts.map(|(name, value)| (name.to_string(), value)).ok_or_else(wrong)
-}
-
-fn validate(config: &Config) -> Result<()> {
-    let objectives: Vec<&str> = objective::ALL.iter().map(|objective| objective.name).collect();
-    let counted =
-        objective::ALL.iter().filter(|objective| matches!(objective.kind, objective::Kind::Counted(_)));
-    let counted: Vec<&str> = counted.map(|objective| objective.name).collect();
-    let data: Vec<&str> = data::SOURCES.iter().map(|source| source.name()).collect();
-    let morphisms: Vec<&str> = morphisms::catalog::all().iter().map(|morphism| morphism.name()).collect();
-    config.validate(&Names {
-        objectives: &objectives,
-        counted: &counted,
-        trained: &["error"],
-        strategies: strategy::NAMES,
-        data: &data,
-        morphisms: &morphisms,
-    })?;
-    crate::device::open(config).map(|_| ())
 }
 
 /// `runs/DATA-TIME`.

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 
-/// The end of a search. Text form: `10m`, `90s`, `1.5h`, `200evals`, `30gens`.
+/// The end of a search. Text form: `10m`, `90s`, `1.5h`, `200evals`, `30gens`, `25Tmacs`.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub enum Budget {
@@ -17,6 +17,8 @@ pub enum Budget {
     Evaluations(usize),
     /// Generations after the initial population.
     Generations(usize),
+    /// Multiply-adds of training, everything counted that runs a network.
+    Compute(u64),
 }
 
 impl FromStr for Budget {
@@ -27,7 +29,8 @@ impl FromStr for Budget {
         parse(text).ok_or_else(|| {
             Error::Usage(format!(
                 "budget `{text}`: expected a positive number and a unit: \
-                 s, m or h (as in 90s, 10m, 1.5h), evals (200evals) or gens (30gens)"
+                 s, m or h (as in 90s, 10m, 1.5h), evals (200evals), gens (30gens) \
+                 or multiply-adds of training (900Gmacs, 25Tmacs, 2Pmacs)"
             ))
         })
     }
@@ -42,8 +45,20 @@ fn parse(text: &str) -> Option<Budget> {
         "h" => seconds(number, 3600.0),
         "evals" => count(number).map(Budget::Evaluations),
         "gens" => count(number).map(Budget::Generations),
-        _ => None,
+        unit => {
+            let (_, size) = PREFIXES.iter().find(|(prefix, _)| unit.strip_suffix("macs") == Some(*prefix))?;
+            macs(number, *size)
+        }
     }
+}
+
+/// Prefixes of multiply-adds, the largest first.
+const PREFIXES: [(&str, u64); 4] =
+    [("P", 1_000_000_000_000_000), ("T", 1_000_000_000_000), ("G", 1_000_000_000), ("", 1)];
+
+fn macs(number: &str, unit: u64) -> Option<Budget> {
+    let macs = (number.trim().parse::<f64>().ok()? * unit as f64).round();
+    (macs >= 1.0 && macs < i64::MAX as f64).then_some(Budget::Compute(macs as u64))
 }
 
 fn seconds(number: &str, unit: f64) -> Option<Budget> {
@@ -64,6 +79,15 @@ impl fmt::Display for Budget {
             Self::Seconds(seconds) => write!(f, "{seconds}s"),
             Self::Evaluations(count) => write!(f, "{count}evals"),
             Self::Generations(count) => write!(f, "{count}gens"),
+            Self::Compute(macs) => {
+                // A tenth of a unit is still exact.
+                let fits = |(_, size): &&(&str, u64)| *size == 1 || macs >= *size && macs % (size / 10) == 0;
+                let (prefix, size) = PREFIXES.iter().find(fits).unwrap_or(&("", 1));
+                match macs % size {
+                    0 => write!(f, "{}{prefix}macs", macs / size),
+                    rest => write!(f, "{}.{}{prefix}macs", macs / size, rest / (size / 10)),
+                }
+            }
         }
     }
 }
@@ -95,11 +119,13 @@ mod tests {
         assert_eq!(read("1.5h"), Budget::Seconds(5400.0));
         assert_eq!(read("200evals"), Budget::Evaluations(200));
         assert_eq!(read("30 gens"), Budget::Generations(30));
+        assert_eq!(read("2.5Tmacs"), Budget::Compute(2_500_000_000_000));
+        assert_eq!(read("7macs"), Budget::Compute(7));
     }
 
     #[test]
     fn refuses_what_is_no_budget_and_says_what_is() {
-        for text in ["", "10", "m", "-3m", "0s", "0evals", "1.5gens", "10 minutes", "infs", "nanm", "1e400s"]
+        for text in ["", "10", "m", "-3m", "0s", "0evals", "1.5gens", "10 minutes", "infs", "nanm", "1e400s", "0macs", "3Kmacs", "1Pmac", "99999999Pmacs"]
         {
             let message = text.parse::<Budget>().unwrap_err().to_string();
             assert!(message.contains(&format!("`{text}`")) && message.contains("200evals"), "{message}");
@@ -110,6 +136,8 @@ mod tests {
     fn writes_the_largest_unit_that_divides() {
         let written: Vec<String> = [7200.0, 600.0, 160.0, 0.5].map(|s| Budget::Seconds(s).to_string()).into();
         assert_eq!(written, ["2h", "10m", "160s", "0.5s"]);
+        let macs = [3_000_000_000_000_000, 25_500_000_000_000, 900_000_000_000, 123_456_789];
+        assert_eq!(macs.map(|macs| Budget::Compute(macs).to_string()), ["3Pmacs", "25.5Tmacs", "900Gmacs", "123456789macs"]);
     }
 
     proptest! {
@@ -121,6 +149,8 @@ mod tests {
                 Budget::Seconds(count as f64 * 60.0),
                 Budget::Evaluations(count),
                 Budget::Generations(count),
+                Budget::Compute(count as u64),
+                Budget::Compute(count as u64 * 100_000_000_000),
             ] {
                 prop_assert_eq!(budget.to_string().parse::<Budget>().unwrap(), budget);
             }

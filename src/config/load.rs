@@ -80,6 +80,17 @@ impl Config {
         Ok(())
     }
 
+    /// Applies the values of a TOML table, as if they stood in a file of their own; `origin` names the table in errors.
+    ///
+    /// # Errors
+    /// Those of [`Config::load`].
+    pub fn apply(&mut self, table: &toml::Table, origin: &str) -> Result<()> {
+        let values = flatten(Vec::new(), Value::Table(table.clone()));
+        values.into_iter().filter(|(path, _)| !path.is_empty()).try_for_each(|(path, value)| {
+            self.assign_at(&path, value, origin)
+        })
+    }
+
     fn merge(&mut self, text: &str, origin: &str) -> Result<()> {
         for entry in entries(text, origin)? {
             let line = 1 + text[..entry.start].matches('\n').count();

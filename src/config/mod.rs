@@ -31,7 +31,7 @@ settings! {
         /// al. 2002), which inherit nothing; "nash" (hill climbing by morphisms, Elsken et al. 2017).
         pub strategy: String = "lemonade".into(),
         /// When the search ends: 90s, 10m or 1.5h of wall-clock time, 200evals (the initial population
-        /// included) or 30gens.
+        /// included), 30gens, or 25Tmacs of multiply-adds spent in training and evaluation.
         pub budget: Budget = Budget::Seconds(160.0),
         /// What is minimised: error, params, macs, activation_memory, latency. The first is the one that training
         /// lowers.

@@ -37,7 +37,7 @@ impl FromStr for Timeout {
     fn from_str(text: &str) -> Result<Self> {
         match text.parse() {
             Ok(Budget::Seconds(seconds)) if seconds <= Self::LONGEST => Ok(Self { seconds }),
-            Ok(Budget::Seconds(_) | Budget::Evaluations(_) | Budget::Generations(_)) | Err(_) => {
+            Ok(_) | Err(_) => {
                 Err(Error::Usage(format!("`{text}`: expected a duration: 30s, 10m or 1.5h, at most 168h")))
             }
         }

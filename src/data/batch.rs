@@ -89,15 +89,20 @@ impl Dataset {
         Ok(targets)
     }
 
+    /// The training images of [`Dataset::calibration_batch`].
+    pub fn calibration_images(&self) -> impl Iterator<Item = usize> {
+        let step = (self.train.len() / CALIBRATION).max(1);
+        (0..self.train.len()).step_by(step)
+    }
+
     /// Training images taken at even distances, as they are: for statistics. f32 `[batch, channels, height, width]` on the
     /// CPU.
     ///
     /// # Errors
     /// As [`Normalisation::tensor`].
     pub fn calibration_batch(&self) -> Result<Tensor> {
-        let step = (self.train.len() / CALIBRATION).max(1);
         let pixels: Vec<u8> =
-            (0..self.train.len()).step_by(step).flat_map(|index| self.train.image(index)).copied().collect();
+            self.calibration_images().flat_map(|index| self.train.image(index)).copied().collect();
         self.normalisation.tensor(&pixels, self.shape)
     }
 }

@@ -36,6 +36,10 @@ pub enum Event {
         trained: usize,
         /// Seconds used so far.
         elapsed_s: f64,
+        /// Multiply-adds of training so far.
+        compute: f64,
+        /// Whether it goes on.
+        resumed: bool,
     },
     /// The children of a generation are chosen; their training begins.
     GenerationStarted {
@@ -84,6 +88,9 @@ pub enum Event {
         hypervolume: f64,
         /// Seconds since the search began, resumed parts added up.
         elapsed_s: f64,
+        /// Multiply-adds of training so far.
+        #[serde(default)]
+        compute: f64,
     },
     /// The search is over.
     SearchDone {

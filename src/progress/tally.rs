@@ -14,6 +14,9 @@ pub(super) struct Tally {
     budget: Budget,
     /// Seconds and share of the budget that earlier, interrupted parts of the run took.
     before: (f64, f64),
+    resumed: bool,
+    /// Multiply-adds up to the last complete generation.
+    compute: f64,
     generation: usize,
     children: usize,
     /// Children of this generation that are trained.
@@ -41,6 +44,8 @@ impl Default for Tally {
             workers: 0,
             budget: Budget::Generations(1),
             before: (0.0, 0.0),
+            resumed: false,
+            compute: 0.0,
             generation: 0,
             children: 0,
             trained_here: 0,
@@ -54,11 +59,14 @@ impl Default for Tally {
 impl Tally {
     pub(super) fn observe(&mut self, event: &Event) {
         match event {
-            Event::SearchStarted { strategy, data, workers, budget, generation, trained, elapsed_s } => {
+            Event::SearchStarted {
+                strategy, data, workers, budget, generation, trained, elapsed_s, compute, resumed,
+            } => {
                 *self = Self { strategy: strategy.clone(), data: data.clone(), ..Self::default() };
                 (self.workers, self.budget) = (*workers, *budget);
                 (self.generation, self.trained_before) = (*generation, *trained);
-                self.before.0 = *elapsed_s;
+                (self.before.0, self.resumed) = (*elapsed_s, *resumed);
+                self.compute = *compute;
                 self.before.1 = self.used(*elapsed_s);
             }
             Event::GenerationStarted { generation, children } => {
@@ -80,7 +88,9 @@ impl Tally {
                 hypervolume,
                 generation,
                 elapsed_s: _,
+                compute,
             } => {
+                self.compute = *compute;
                 (self.generation, self.trained_before) = (*generation, *trained);
                 (self.children, self.trained_here) = (0, 0);
                 let (front_size, error, hypervolume) = (*front_size, *best_error, *hypervolume);
@@ -102,6 +112,7 @@ impl Tally {
             Budget::Seconds(seconds) => elapsed_s / seconds,
             Budget::Evaluations(count) => self.trained() as f64 / count as f64,
             Budget::Generations(count) => self.generations_done() / count as f64,
+            Budget::Compute(macs) => self.compute / macs as f64,
         };
         used.clamp(0.0, 1.0)
     }
@@ -124,7 +135,7 @@ impl Tally {
     pub(super) fn seconds_left(&self, elapsed_s: f64) -> Option<f64> {
         match self.budget {
             Budget::Seconds(seconds) => Some((seconds - elapsed_s).max(0.0)),
-            Budget::Evaluations(_) | Budget::Generations(_) => {
+            Budget::Evaluations(_) | Budget::Generations(_) | Budget::Compute(_) => {
                 let used = self.used(elapsed_s);
                 let gained = used - self.before.1;
                 let took = elapsed_s - self.before.0;
@@ -136,10 +147,9 @@ impl Tally {
     /// "lemonade on digits, 2 workers, budget 160s".
     pub(super) fn title(&self) -> String {
         let workers = counted(self.workers, "worker");
-        let going_on = if self.before.0 >= 1.0 {
-            format!(", resumed at {}", clock(self.before.0))
-        } else {
-            String::new()
+        let going_on = match self.resumed {
+            true => format!(", resumed at {}", clock(self.before.0)),
+            false => String::new(),
         };
         format!("{} on {}, {workers}, budget {}{going_on}", self.strategy, self.data, self.budget)
     }
@@ -152,6 +162,7 @@ impl Tally {
             Budget::Generations(count) => {
                 format!("{} of {count} generations", self.generations_done() as usize)
             }
+            Budget::Compute(_) => format!("{:.0} % of {}", 100.0 * self.used(elapsed_s), self.budget),
         }
     }
 
@@ -159,7 +170,7 @@ impl Tally {
     pub(super) fn left(&self, elapsed_s: f64) -> String {
         let estimated = match self.budget {
             Budget::Seconds(_) => "",
-            Budget::Evaluations(_) | Budget::Generations(_) => "about ",
+            Budget::Evaluations(_) | Budget::Generations(_) | Budget::Compute(_) => "about ",
         };
         match self.seconds_left(elapsed_s) {
             Some(0.0) => "finishing".into(),
@@ -239,7 +250,10 @@ pub(super) mod tests {
 
     fn started(budget: Budget) -> Event {
         let (strategy, data) = ("lemonade".into(), "digits".into());
-        Event::SearchStarted { strategy, data, workers: 2, budget, generation: 0, trained: 0, elapsed_s: 0.0 }
+        // Measuring the initial networks takes its time.
+        let (elapsed_s, compute, resumed) = (2.0, 0.0, false);
+        let (workers, generation, trained) = (2, 0, 0);
+        Event::SearchStarted { strategy, data, workers, budget, generation, trained, elapsed_s, compute, resumed }
     }
 
     fn child(generation: usize, child: usize) -> Event {
@@ -248,7 +262,7 @@ pub(super) mod tests {
 
     fn done(generation: usize, trained: usize, elapsed_s: f64) -> Event {
         let (front_size, best_error, hypervolume) = (3, 0.0231, 0.81234);
-        Event::GenerationDone { generation, trained, front_size, best_error, hypervolume, elapsed_s }
+        Event::GenerationDone { generation, trained, front_size, best_error, hypervolume, elapsed_s, compute: 0.0 }
     }
 
     /// An event of every kind: the initial population of two and most of a generation of four.
@@ -326,6 +340,8 @@ pub(super) mod tests {
             generation: 2,
             trained: 10,
             elapsed_s: 600.0,
+            compute: 0.0,
+            resumed: true,
         };
         let tally = tally(&[resumed, Event::GenerationStarted { generation: 3, children: 4 }, child(3, 0)]);
         assert_eq!(tally.title(), "random on digits, 1 worker, budget 20evals, resumed at 10:00");

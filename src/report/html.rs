@@ -7,7 +7,7 @@ use super::{IndividualView, RunView, format, measuring, palette, search, tables}
 
 const SCRIPT: &str = include_str!("assets/page.js");
 /// Even text that slipped through could load nothing.
-const POLICY: &str =
+pub const POLICY: &str =
     "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:";
 
 /// The whole page.

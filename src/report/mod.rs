@@ -19,6 +19,7 @@ mod png;
 #[cfg(test)]
 mod sample;
 mod search;
+mod study;
 mod svg;
 mod tables;
 mod view;
@@ -34,6 +35,10 @@ pub use draw::draw_svg;
 pub use format::value as format_value;
 pub use measuring::summary as measuring_summary;
 pub use png::render as render_png;
+pub use study::{
+    BandPoint, CheckView, CurveView, FigureView, FrontRow, IntervalView, MethodView, ShareView, StudyView, TestView,
+    write as write_study,
+};
 pub use view::{
     FinishedView, HypervolumePoint, IndividualView, InheritanceRow, LayerKind, LayerView, MeasuringView,
     ObjectiveView, RepeatView, RunView, TestUse,

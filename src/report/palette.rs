@@ -1,7 +1,7 @@
 //! Colours (after Okabe and Ito, safe for the common kinds of colour blindness) and the style sheets made of them.
 
 /// Name, value on a light page, value on a dark page.
-const COLOURS: [(&str, &str, &str); 25] = [
+const COLOURS: [(&str, &str, &str); 34] = [
     ("bg", "#ffffff", "#14181d"),
     ("raised", "#f6f8fa", "#1b2027"),
     ("fg", "#1b2128", "#e5e9ee"),
@@ -27,6 +27,15 @@ const COLOURS: [(&str, &str, &str); 25] = [
     ("edge", "#7c8894", "#7c8894"),
     ("halo", "#ffffff", "#14181d"),
     ("mark", "#ffd24d", "#7a5c00"),
+    ("s0", "#0b63a5", "#6cb9f2"),
+    ("s1", "#c2540a", "#f2935a"),
+    ("s2", "#00795a", "#45cda3"),
+    ("s3", "#9d3f74", "#e9a0c8"),
+    ("s4", "#8a6d00", "#e6c84a"),
+    ("s5", "#3a3f46", "#d5dae0"),
+    ("s6", "#6a4fb3", "#b8a5f0"),
+    ("s7", "#1e93a8", "#6fd6e8"),
+    ("s8", "#8d5a3b", "#cfa184"),
 ];
 
 const DRAWING: &str = include_str!("assets/drawing.css");

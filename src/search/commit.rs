@@ -9,6 +9,7 @@ use crate::executor::{Executor, Job, JobResult, Start};
 use crate::individual::{Individual, front};
 use crate::progress::Event;
 use crate::store::{JobRow, TestRow};
+use crate::strategy::Member;
 use crate::train::error_rate;
 use crate::{Result, machine};
 
@@ -28,7 +29,7 @@ impl Search {
         self.observer.observe(&Event::GenerationStarted { generation, children: open.len() });
         let training = Instant::now();
         let jobs: Vec<Job> = open.iter().map(|&child| rows[child].job.clone()).collect();
-        let planned = rows.len().min(self.allowed(generation));
+        let planned = self.allowed(generation, rows);
         let planned = rows[..planned].iter().map(|row| row.job.architecture.clone()).collect();
         self.measuring(planned, || {
             executor.run(&jobs, &mut |place, result| {
@@ -52,17 +53,23 @@ impl Search {
 
     /// The children without a result that the budget of evaluations still allows.
     fn open_children(&self, generation: usize, rows: &[JobRow]) -> Vec<usize> {
-        let allowed = rows.len().min(self.allowed(generation));
-        (0..allowed).filter(|&child| rows[child].result.is_none()).collect()
+        (0..self.allowed(generation, rows)).filter(|&child| rows[child].result.is_none()).collect()
     }
 
-    /// How many children of a generation, from its first, the budget of evaluations allows.
-    fn allowed(&self, generation: usize) -> usize {
+    /// How many children of a generation, from its first, a budget of evaluations or of compute allows.
+    pub(super) fn allowed(&self, generation: usize, rows: &[JobRow]) -> usize {
+        let earlier = self.individuals.iter().filter(|individual| individual.generation < generation);
         match self.setting.config.budget {
-            Budget::Evaluations(evaluations) => {
-                evaluations.saturating_sub(self.individuals.len()) + self.committed(generation)
+            Budget::Evaluations(evaluations) => rows.len().min(evaluations.saturating_sub(earlier.count())),
+            Budget::Compute(macs) => {
+                let mut spent: f64 = earlier.map(|individual| individual.compute).sum();
+                let fits = |row: &&JobRow| {
+                    spent += self.images.compute(&row.job, row.job.plan.epochs);
+                    spent <= macs as f64
+                };
+                rows.iter().take_while(fits).count()
             }
-            Budget::Seconds(_) | Budget::Generations(_) => usize::MAX,
+            Budget::Seconds(_) | Budget::Generations(_) => rows.len(),
         }
     }
 
@@ -71,7 +78,7 @@ impl Search {
     pub(super) fn commit(&mut self, generation: usize, rows: &[JobRow]) -> Result<()> {
         let begun = self.committed(generation);
         let mut new = Vec::new();
-        for JobRow { job, result } in &rows[begun..rows.len().min(self.allowed(generation))] {
+        for JobRow { job, result } in &rows[begun..self.allowed(generation, rows).max(begun)] {
             let Some(result) = result else { break };
             let Some(costs) = self.costs().known(&job.architecture)? else { break };
             new.push(self.individual((self.individuals.len() + new.len()) as u64, job, result, costs));
@@ -123,6 +130,7 @@ impl Search {
             first_error,
             epochs,
             seconds,
+            compute: self.images.compute(job, epochs),
             committed_at: self.elapsed(),
         }
     }
@@ -133,13 +141,14 @@ impl Search {
     }
 
     fn tell(&mut self, generation: usize) -> Result<()> {
-        let whole: Vec<Individual> = self
-            .individuals
-            .iter()
-            .filter(|individual| individual.generation == generation)
-            .cloned()
-            .collect();
-        self.strategy.tell(&whole)
+        let whole = self.individuals.iter().filter(|individual| individual.generation == generation);
+        let member = |individual: &Individual| Member {
+            id: individual.id,
+            parent: individual.parent,
+            design: individual.architecture.clone(),
+            objectives: individual.objectives.clone(),
+        };
+        self.strategy.tell(&whole.map(member).collect::<Vec<_>>())
     }
 
     pub(super) fn tell_whole_generations(&mut self) -> Result<()> {
@@ -172,6 +181,7 @@ impl Search {
             best_error: errors.fold(1.0, f64::min),
             hypervolume: hypervolume(&members, &self.setting.config, &self.reference)?,
             elapsed_s: self.elapsed(),
+            compute: self.compute(),
         })
     }
 

@@ -72,7 +72,7 @@ impl Search {
 
     /// The rows of initial networks that have a value.
     fn initial(&self, rows: Vec<MeasurementRow>) -> Vec<MeasurementRow> {
-        let known: Vec<_> = self.setting.initial.iter().map(Architecture::fingerprint).collect();
+        let known: Vec<_> = self.setting.space.initial.iter().map(Architecture::fingerprint).collect();
         let initial = |row: &MeasurementRow| known.contains(&row.architecture.fingerprint());
         rows.into_iter().filter(|row| row.value().is_some() && initial(row)).collect()
     }

@@ -16,12 +16,14 @@ use std::time::Instant;
 use morphisms::{Architecture, Fingerprint};
 use serde::{Deserialize, Serialize};
 
+use crate::compute::Images;
 use crate::config::{Budget, Config};
 use crate::data::Dataset;
 use crate::executor::{Executor, Local, Workshop};
 use crate::individual::Individual;
-use crate::objective::{Watch, latency};
+use crate::objective::{self, Watch, latency};
 use crate::progress::{Event, Observer};
+use crate::space::Networks;
 use crate::stop::Stop;
 use crate::store::{Database, JobRow, Store, encode};
 use crate::strategy::{self, Setting, Strategy};
@@ -29,6 +31,7 @@ use crate::{Result, machine};
 
 pub use given::Given;
 pub use read::{hypervolume, load_data, load_network, reported_front, test_errors};
+pub use setup::validate;
 use setup::{describe_data, feasible_initial, reference_point};
 
 /// Why a search ended.
@@ -86,8 +89,9 @@ pub struct Phases {
 pub struct Search {
     store: Store,
     data: Arc<Dataset>,
-    setting: Arc<Setting>,
-    strategy: Box<dyn Strategy>,
+    images: Images,
+    setting: Arc<Setting<Networks>>,
+    strategy: Box<dyn Strategy<Networks>>,
     individuals: Vec<Individual>,
     /// What was trained already, to know duplicates.
     known: BTreeMap<Fingerprint, Vec<Architecture>>,
@@ -119,7 +123,7 @@ impl Search {
         let scratch = Database::in_memory()?;
         let watch = Watch::new(Arc::default(), observer.clone());
         let initial = feasible_initial(&config, &data, architectures(&given), &scratch, &watch)?;
-        let setting = Setting::new(&config, initial)?;
+        let setting = setting(&config, initial)?;
         let reference = reference_point(&setting, &data, &scratch, &watch)?;
         let facts = [
             ("data_digest", data.digest.clone()),
@@ -162,13 +166,13 @@ impl Search {
         let before: Phases = store.database.fact_or_default("phases")?;
         let seconds = match config.budget {
             Budget::Seconds(seconds) => Some(seconds - before.total - begun.elapsed().as_secs_f64()),
-            Budget::Evaluations(_) | Budget::Generations(_) => None,
+            Budget::Evaluations(_) | Budget::Generations(_) | Budget::Compute(_) => None,
         };
         let stop = Arc::new(Stop::after(seconds));
         let watch = Watch::new(stop.clone(), observer.clone());
         let given: Vec<Given> = store.database.fact_or_default("given")?;
         let initial = feasible_initial(&config, &data, architectures(&given), &store.database, &watch)?;
-        let setting = Arc::new(Setting::new(&config, initial)?);
+        let setting = Arc::new(setting(&config, initial)?);
         let reference = store.database.fact("reference")?;
         let strategy = strategy::new(setting.clone())?;
         let mut search = Self {
@@ -179,6 +183,7 @@ impl Search {
             watch,
             phases: before,
             store,
+            images: Images::of(&data),
             data,
             setting,
             strategy,
@@ -218,6 +223,8 @@ impl Search {
             generation: self.individuals.last().map_or(0, |last| last.generation),
             trained: self.individuals.len(),
             elapsed_s: self.elapsed(),
+            compute: self.compute(),
+            resumed: self.before.total > 0.0,
         });
         let workshop = Arc::new(Workshop {
             data: self.data.clone(),
@@ -247,7 +254,7 @@ impl Search {
     /// One generation; the reason if it was the last.
     fn generation(&mut self, executor: &dyn Executor) -> Result<Option<EndReason>> {
         let generation = self.next_generation()?;
-        if let Some(reason) = self.over(generation) {
+        if let Some(reason) = self.over(generation)? {
             return Ok(Some(reason));
         }
         let proposing = Instant::now();
@@ -264,7 +271,7 @@ impl Search {
         self.phases.proposing += proposing.elapsed().as_secs_f64();
         self.train(executor, generation, &mut rows)?;
         self.commit(generation, &rows)?;
-        Ok(self.over(self.next_generation()?))
+        self.over(self.next_generation()?)
     }
 
     /// The first generation that is not complete.
@@ -279,14 +286,19 @@ impl Search {
     }
 
     /// Why the search is over, if it is; `next` is the first generation that is not complete.
-    fn over(&self, next: usize) -> Option<EndReason> {
+    fn over(&self, next: usize) -> Result<Option<EndReason>> {
         let budget = self.setting.config.budget;
         let used_up = match budget {
             Budget::Seconds(_) => false,
             Budget::Evaluations(evaluations) => self.individuals.len() >= evaluations,
             Budget::Generations(generations) => next > generations,
+            Budget::Compute(_) => {
+                let rows = self.store.database.jobs(next)?;
+                let allowed = self.allowed(next, &rows);
+                allowed < rows.len() && self.committed(next) == allowed
+            }
         };
-        self.stopped().or(used_up.then_some(EndReason::Budget(budget)))
+        Ok(self.stopped().or(used_up.then_some(EndReason::Budget(budget))))
     }
 
     /// Why the search was asked to stop, if it was.
@@ -302,10 +314,22 @@ impl Search {
         self.before.total + self.begun.elapsed().as_secs_f64()
     }
 
+    /// Multiply-adds of training so far.
+    fn compute(&self) -> f64 {
+        self.individuals.iter().map(|individual| individual.compute).sum()
+    }
+
     fn save_phases(&mut self) -> Result<()> {
         self.phases.total = self.elapsed();
         self.store.database.set_fact("phases", &self.phases)
     }
+}
+
+/// What a strategy knows of a run.
+fn setting(config: &Config, initial: Vec<Architecture>) -> Result<Setting<Networks>> {
+    let cheap = objective::ALL.iter().filter(|one| one.is_cheap()).map(|one| one.name.to_string());
+    let cheap = cheap.filter(|name| config.objectives.contains(name)).collect();
+    Ok(Setting { config: config.clone(), space: Networks::new(config, initial)?, cheap })
 }
 
 fn architectures(given: &[Given]) -> Vec<Architecture> {
@@ -332,7 +356,7 @@ mod tests {
         let mut config = Config::default();
         config.data.limit = 100;
         let search = Search::start(&config, &folder.path().join("run"), Arc::new(QuietObserver)).unwrap();
-        assert_eq!(search.plan(0).unwrap().unwrap().len(), search.setting.initial.len());
+        assert_eq!(search.plan(0).unwrap().unwrap().len(), search.setting.space.initial.len());
         search.stop.interrupt();
         assert_eq!(search.plan(1).unwrap().unwrap_err(), EndReason::Interrupted);
         assert!(search.store.database.jobs(1).unwrap().is_empty());

@@ -11,19 +11,17 @@ use crate::config::Config;
 use crate::executor::{Job, Start};
 use crate::individual::{CONTINUE, Edit};
 use crate::objective::{Costs, Count, Kind};
-use crate::strategy::Candidate;
+use crate::space::Networks;
+use crate::strategy::{Asked, Candidate, Proposal, ask, most_attempts};
 use crate::train::Plan;
 use crate::{Error, Result, rng};
-
-/// Attempts for each wanted proposal before a search gives up.
-const ATTEMPTS: usize = 50;
 
 impl Search {
     /// The jobs of a new generation, or why there are none.
     pub(super) fn plan(&self, generation: usize) -> Result<std::result::Result<Vec<Job>, EndReason>> {
         if generation == 0 {
             let given = self.given.iter().enumerate().map(|(child, given)| self.given_job(child, given));
-            let fresh = self.setting.initial.iter().enumerate().skip(self.given.len());
+            let fresh = self.setting.space.initial.iter().enumerate().skip(self.given.len());
             let fresh = fresh.map(|(child, architecture)| self.scratch_job(0, child, architecture));
             return Ok(Ok(given.chain(fresh).collect()));
         }
@@ -31,7 +29,7 @@ impl Search {
         let costs = self.costs();
         let mut attempts = 0;
         loop {
-            let (candidates, tried) = self.candidates(&costs, &mut rng)?;
+            let Asked { candidates, attempts: tried } = self.candidates(&costs, &mut rng)?;
             let found = candidates.len();
             let chosen = self.choose(&costs, candidates, &mut rng)?;
             if let Some(reason) = self.stopped() {
@@ -46,7 +44,7 @@ impl Search {
                 let job = |(child, candidate)| self.job(generation, child, candidate);
                 return Ok(Ok(chosen.iter().enumerate().map(job).collect::<Result<_>>()?));
             }
-            if attempts >= self.most_attempts() {
+            if attempts >= most_attempts(&*self.strategy) {
                 return Ok(Err(EndReason::Exhausted { attempts, found: 0 }));
             }
         }
@@ -56,18 +54,14 @@ impl Search {
         Costs::new(&self.setting.config, &self.store.database, &self.watch)
     }
 
-    fn most_attempts(&self) -> usize {
-        ATTEMPTS.saturating_mul(self.strategy.wanted())
-    }
-
     /// The candidates to be trained. Where predictions stood in for measurements, a chosen one is measured now, and if
     /// that refuses it another one is chosen in its place, as long as there are any.
     fn choose(
         &self,
         costs: &Costs<'_>,
-        mut pool: Vec<Candidate>,
+        mut pool: Vec<Candidate<Networks>>,
         rng: &mut ChaCha8Rng,
-    ) -> Result<Vec<Candidate>> {
+    ) -> Result<Vec<Candidate<Networks>>> {
         let (wanted, limits) = (self.setting.config.lemonade.accepted, self.limits());
         let mut chosen = Vec::new();
         while chosen.len() < wanted && !pool.is_empty() {
@@ -75,7 +69,7 @@ impl Search {
             places.truncate(wanted - chosen.len());
             for &place in &places {
                 let Candidate { proposal, .. } = &pool[place];
-                if let Ok(costs) = costs.of_chosen(&proposal.architecture, &limits)? {
+                if let Ok(costs) = costs.of_chosen(&proposal.design, &limits)? {
                     chosen.push(Candidate { proposal: proposal.clone(), costs });
                 }
             }
@@ -88,32 +82,21 @@ impl Search {
         Ok(chosen)
     }
 
-    /// Proposals that are new and keep all bounds, as far as they are known, with the number of attempts it took; fewer if
-    /// asked to stop.
-    fn candidates(&self, costs: &Costs<'_>, rng: &mut ChaCha8Rng) -> Result<(Vec<Candidate>, usize)> {
-        let wanted = self.strategy.wanted();
+    /// Proposals that are new and keep all bounds, as far as they are known; fewer if asked to stop.
+    fn candidates(&self, costs: &Costs<'_>, rng: &mut ChaCha8Rng) -> Result<Asked<Networks>> {
         let (floors, limits) = (self.floors(), self.limits());
-        let mut candidates: Vec<Candidate> = Vec::new();
         let mut seen: BTreeSet<(Fingerprint, bool)> = BTreeSet::new();
-        for attempt in 0..self.most_attempts() {
-            if candidates.len() == wanted || self.stop.is_asked() {
-                return Ok((candidates, attempt));
-            }
-            let Some(proposal) = self.strategy.propose(rng)? else { continue };
+        let admit = |proposal: &Proposal<Networks>| {
             let trains_on = proposal.edits.iter().any(|edit| edit.morphism == CONTINUE);
-            let fingerprint = proposal.architecture.fingerprint();
-            let known = !trains_on && self.is_known(fingerprint, &proposal.architecture);
-            if known || !seen.insert((fingerprint, trains_on)) {
-                continue;
+            let fingerprint = proposal.design.fingerprint();
+            let known = !trains_on && self.is_known(fingerprint, &proposal.design);
+            let below = |(count, smallest): &(Count, f64)| count(&proposal.design) < *smallest;
+            if known || !seen.insert((fingerprint, trains_on)) || floors.iter().any(below) {
+                return Ok(None);
             }
-            if floors.iter().any(|(count, smallest)| count(&proposal.architecture) < *smallest) {
-                continue;
-            }
-            if let Ok(costs) = costs.expected(&proposal.architecture, &limits)? {
-                candidates.push(Candidate { proposal, costs });
-            }
-        }
-        Ok((candidates, self.most_attempts()))
+            Ok(costs.expected(&proposal.design, &limits)?.ok())
+        };
+        ask(&*self.strategy, admit, || self.stop.is_asked(), rng)
     }
 
     fn is_known(&self, fingerprint: Fingerprint, architecture: &Architecture) -> bool {
@@ -129,9 +112,13 @@ impl Search {
         for objective in crate::objective::ALL {
             let Kind::Counted(count) = objective.kind else { continue };
             let stated = self.setting.config.min.get(objective.name).copied();
-            let smallest = || self.setting.initial.iter().map(count).fold(f64::INFINITY, f64::min);
-            let is_cheap = self.given.is_empty() && self.setting.cheap.contains(&objective.name);
-            floors.extend(stated.or_else(|| is_cheap.then(smallest)).map(|floor| (count, floor)));
+            let smallest = || self.setting.space.initial.iter().map(count).fold(f64::INFINITY, f64::min);
+            let describes = match self.setting.cheap.as_slice() {
+                [] => objective.name == "params",
+                names => names.iter().any(|name| name == objective.name),
+            };
+            let own = || (self.given.is_empty() && describes).then(smallest);
+            floors.extend(stated.or_else(own).map(|floor| (count, floor)));
         }
         floors
     }
@@ -165,10 +152,10 @@ impl Search {
         Job { generation, child, architecture: architecture.clone(), start, plan }
     }
 
-    fn job(&self, generation: usize, child: usize, candidate: &Candidate) -> Result<Job> {
+    fn job(&self, generation: usize, child: usize, candidate: &Candidate<Networks>) -> Result<Job> {
         let proposal = &candidate.proposal;
         let Some(parent) = proposal.parent else {
-            return Ok(self.scratch_job(generation, child, &proposal.architecture));
+            return Ok(self.scratch_job(generation, child, &proposal.design));
         };
         let Config { seed, recipe, .. } = &self.setting.config;
         let parent = &self.individuals[parent as usize];
@@ -185,7 +172,7 @@ impl Search {
         let architecture = parent.architecture.clone();
         let start =
             Start::Inherit { parent: parent.id, architecture, weights, edits: proposal.edits.clone() };
-        Ok(Job { generation, child, architecture: proposal.architecture.clone(), start, plan })
+        Ok(Job { generation, child, architecture: proposal.design.clone(), start, plan })
     }
 }
 

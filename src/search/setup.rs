@@ -4,12 +4,34 @@ use std::collections::BTreeMap;
 
 use morphisms::{Architecture, Shape};
 
-use crate::config::Config;
+use crate::config::{Config, Names};
 use crate::data::Dataset;
 use crate::objective::{Costs, Refusal, Watch};
 use crate::store::Database;
+use crate::space::Networks;
 use crate::strategy::Setting;
-use crate::{Error, Result, space};
+use crate::{Error, Result, data, objective, space, strategy};
+
+/// Checks the settings of a search: that they make sense, and name what there is.
+///
+/// # Errors
+/// The first setting that does not.
+pub fn validate(config: &Config) -> Result<()> {
+    let objectives: Vec<&str> = objective::ALL.iter().map(|objective| objective.name).collect();
+    let counted =
+        objective::ALL.iter().filter(|objective| matches!(objective.kind, objective::Kind::Counted(_)));
+    let counted: Vec<&str> = counted.map(|objective| objective.name).collect();
+    let data: Vec<&str> = data::SOURCES.iter().map(|source| source.name()).collect();
+    let morphisms: Vec<&str> = morphisms::catalog::all().iter().map(|morphism| morphism.name()).collect();
+    config.validate(&Names {
+        objectives: &objectives,
+        counted: &counted,
+        trained: &["error"],
+        strategies: strategy::NAMES,
+        data: &data,
+        morphisms: &morphisms,
+    })
+}
 
 /// How much larger than the largest initial network a network may be, in every cheap objective: the reference point
 /// of the hypervolume, beyond which nothing counts.
@@ -87,14 +109,14 @@ fn no_initial(config: &Config, refusals: Vec<Refusal>) -> Error {
 
 /// The error of guessing, and for every cheap objective its bound or five times the largest initial value.
 pub(super) fn reference_point(
-    setting: &Setting,
+    setting: &Setting<Networks>,
     data: &Dataset,
     database: &Database,
     watch: &Watch,
 ) -> Result<Vec<f64>> {
     let costs = Costs::new(&setting.config, database, watch);
     let mut largest: BTreeMap<String, f64> = BTreeMap::new();
-    for architecture in &setting.initial {
+    for architecture in &setting.space.initial {
         for (name, value) in costs.known(architecture)?.unwrap_or_default() {
             let entry = largest.entry(name).or_insert(value);
             *entry = entry.max(value);

@@ -22,7 +22,7 @@ CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL);
 CREATE TABLE individuals (
     id INTEGER PRIMARY KEY, generation INTEGER NOT NULL, child INTEGER NOT NULL, parent INTEGER,
     edits TEXT NOT NULL, architecture TEXT NOT NULL, fingerprint TEXT NOT NULL, weights TEXT,
-    first_error REAL, epochs INTEGER NOT NULL, seconds REAL NOT NULL, committed_at REAL NOT NULL,
+    first_error REAL, epochs INTEGER NOT NULL, seconds REAL NOT NULL, compute REAL NOT NULL, committed_at REAL NOT NULL,
     UNIQUE (generation, child));
 CREATE TABLE objectives (
     individual INTEGER NOT NULL REFERENCES individuals (id), name TEXT NOT NULL, value REAL NOT NULL,
@@ -237,6 +237,7 @@ impl Database {
             first_error: row.get("first_error")?,
             epochs: number("epochs")?,
             seconds: row.get("seconds")?,
+            compute: row.get("compute")?,
             committed_at: row.get("committed_at")?,
         })
     }
@@ -251,7 +252,7 @@ impl Database {
         for individual in individuals {
             let id = individual.id as i64;
             transaction.execute(
-                "INSERT INTO individuals VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)",
+                "INSERT INTO individuals VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)",
                 params![
                     id,
                     individual.generation as i64,
@@ -264,6 +265,7 @@ impl Database {
                     individual.first_error,
                     individual.epochs as i64,
                     individual.seconds,
+                    individual.compute,
                     individual.committed_at,
                 ],
             )?;

@@ -2,34 +2,33 @@
 
 use std::collections::BTreeMap;
 
-use morphisms::Architecture;
+use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 
-use super::{Proposal, Setting, edit_at_random};
+use super::{Change, Member, Setting, Space};
 use crate::Result;
-use crate::individual::Individual;
 use crate::pareto::{Points, crowding_distances, rank};
 
-/// Edits of a random network that is trained from scratch, at most: about as many as a long search strings together.
-pub(super) const MOST_EDITS: usize = 16;
+/// With which probability two parents are crossed, as in NSGA-II's own experiments.
+const CROSSOVER: f64 = 0.9;
 
-/// A network that is `count` random edits away and is trained from scratch; none if nothing applies.
-pub(super) fn scratch(
-    setting: &Setting,
-    start: &Architecture,
-    count: usize,
+/// A child of two parents: crossed where that is possible, then one to `max_morphisms` steps away. None if nothing applies.
+pub(super) fn offspring<S: Space>(
+    setting: &Setting<S>,
+    (a, b): (&S::Design, &S::Design),
     rng: &mut ChaCha8Rng,
-) -> Result<Option<Proposal>> {
-    let (edits, architecture) = edit_at_random(setting, start, count, rng)?;
-    Ok((!edits.is_empty()).then_some(Proposal { parent: None, edits, architecture }))
+) -> Result<Option<Change<S>>> {
+    let crossed = if rng.random_bool(CROSSOVER) { setting.space.cross(a, b, rng) } else { None };
+    let count = rng.random_range(1..=setting.config.lemonade.max_morphisms);
+    setting.space.step(crossed.as_ref().unwrap_or(a), count, rng)
 }
 
-/// The places of individuals, best first: front by front, and within a front the one with most room around it first
+/// The places of members, best first: front by front, and within a front the one with most room around it first
 /// (NSGA-II's crowded comparison). Of equals the earlier comes first. Those that lack an objective are left out.
-pub(super) fn ranked(individuals: &[&Individual], setting: &Setting) -> Result<Vec<usize>> {
+pub(super) fn ranked<S: Space>(members: &[&Member<S>], setting: &Setting<S>) -> Result<Vec<usize>> {
     let objectives = &setting.config.objectives;
-    let values = |place: usize| Some((place, individuals[place].values(objectives)?));
-    let (places, rows): (Vec<usize>, Vec<Vec<f64>>) = (0..individuals.len()).filter_map(values).unzip();
+    let values = |place: usize| Some((place, members[place].values(objectives)?));
+    let (places, rows): (Vec<usize>, Vec<Vec<f64>>) = (0..members.len()).filter_map(values).unzip();
     let ranks = rank(&Points::new(&rows)?);
     let mut order = Vec::new();
     for front in 0..=ranks.iter().copied().max().unwrap_or(0) {

@@ -5,46 +5,86 @@
 mod aging;
 mod evolution;
 pub mod kde;
+mod ask;
+mod de;
 mod lemonade;
 mod nash;
 mod nsga2;
 mod random;
+mod sms_emoa;
+mod space;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use morphisms::{Architecture, Morphism, catalog};
 use rand_chacha::ChaCha8Rng;
 
 use crate::config::Config;
-use crate::individual::{Edit, Individual};
-use crate::{Error, Result, objective};
+use crate::individual::non_dominated;
+use crate::{Error, Result};
 
-/// The names of the strategies.
-pub const NAMES: &[&str] = &["lemonade", "random", "random_inherit", "aging", "nsga2", "nash"];
+pub(crate) use ask::{Asked, ask, most_attempts};
+pub use space::{Change, Space};
 
-/// A network that might be trained.
-#[derive(Debug, Clone)]
-pub struct Proposal {
-    /// The individual it inherits from; none: trained from scratch.
+/// The names of the strategies that search any space.
+pub const NAMES: &[&str] = &["lemonade", "random", "random_inherit", "aging", "nsga2", "sms_emoa", "nash"];
+/// The names of those that need designs with genes, which tables have and networks have not.
+pub const GENETIC_NAMES: &[&str] = &["de"];
+
+/// A design that might be evaluated.
+#[derive(Clone)]
+pub struct Proposal<S: Space> {
+    /// The member it inherits from; none: it starts from scratch.
     pub parent: Option<u64>,
-    /// The steps from the parent, or from an initial network.
-    pub edits: Vec<Edit>,
+    /// The steps from the parent, or from an initial design.
+    pub edits: Vec<S::Edit>,
     /// What they lead to.
-    pub architecture: Architecture,
+    pub design: S::Design,
+}
+
+impl<S: Space> Proposal<S> {
+    /// One that inherits from a member.
+    fn child(parent: &Member<S>, (edits, design): Change<S>) -> Self {
+        Self { parent: Some(parent.id), edits, design }
+    }
+
+    /// One that inherits nothing.
+    fn scratch((edits, design): Change<S>) -> Self {
+        Self { parent: None, edits, design }
+    }
 }
 
 /// A proposal that keeps all bounds, with its cheap objectives.
-#[derive(Debug, Clone)]
-pub struct Candidate {
+#[derive(Clone)]
+pub struct Candidate<S: Space> {
     /// The proposal.
-    pub proposal: Proposal,
+    pub proposal: Proposal<S>,
     /// Its cheap objectives, by name.
     pub costs: BTreeMap<String, f64>,
 }
 
-/// Decides which networks are trained.
-pub trait Strategy {
+/// A design that was evaluated.
+#[derive(Clone)]
+pub struct Member<S: Space> {
+    /// Its number in the run.
+    pub id: u64,
+    /// The member it came from, if it inherited.
+    pub parent: Option<u64>,
+    /// What was evaluated.
+    pub design: S::Design,
+    /// What it is worth, by objective; without the costly ones if it could not be trained.
+    pub objectives: BTreeMap<String, f64>,
+}
+
+impl<S: Space> Member<S> {
+    /// The values of these objectives, if it has them all.
+    pub fn values(&self, objectives: &[String]) -> Option<Vec<f64>> {
+        objectives.iter().map(|name| self.objectives.get(name).copied()).collect()
+    }
+}
+
+/// Decides which designs are evaluated.
+pub trait Strategy<S: Space> {
     /// Feasible proposals that a generation wants before it chooses among them.
     fn wanted(&self) -> usize;
 
@@ -52,13 +92,13 @@ pub trait Strategy {
     ///
     /// # Errors
     /// If a rewrite fails that a morphism offered.
-    fn propose(&self, rng: &mut ChaCha8Rng) -> Result<Option<Proposal>>;
+    fn propose(&self, rng: &mut ChaCha8Rng) -> Result<Option<Proposal<S>>>;
 
     /// The candidates to be trained, by their places; all of them, if a strategy has no choice to make.
     ///
     /// # Errors
     /// If a cost is not a finite number.
-    fn screen(&self, candidates: &[Candidate], rng: &mut ChaCha8Rng) -> Result<Vec<usize>> {
+    fn screen(&self, candidates: &[Candidate<S>], rng: &mut ChaCha8Rng) -> Result<Vec<usize>> {
         let _ = rng;
         Ok((0..candidates.len()).collect())
     }
@@ -67,110 +107,78 @@ pub trait Strategy {
     ///
     /// # Errors
     /// If an objective value is not a finite number.
-    fn tell(&mut self, individuals: &[Individual]) -> Result<()>;
+    fn tell(&mut self, members: &[Member<S>]) -> Result<()>;
 }
 
 /// What every strategy knows of a run.
-pub struct Setting {
+pub struct Setting<S> {
     /// The settings.
     pub config: Config,
-    /// The networks of the initial population.
-    pub initial: Vec<Architecture>,
-    /// The morphisms in use.
-    pub morphisms: Vec<&'static dyn Morphism>,
-    /// The cheap objectives that describe a network; parameters if the run asks for none.
-    pub cheap: Vec<&'static str>,
+    /// What is searched.
+    pub space: S,
+    /// The cheap objectives that describe a design; if there are none, its size does.
+    pub cheap: Vec<String>,
 }
 
-impl Setting {
-    /// The setting of a run.
-    ///
-    /// # Errors
-    /// If the settings name a morphism that does not exist.
-    pub fn new(config: &Config, initial: Vec<Architecture>) -> Result<Self> {
-        let named = |name: &String| {
-            catalog::named(name)
-                .ok_or_else(|| Error::Usage(format!("lemonade.morphisms: no morphism `{name}`")))
-        };
-        let morphisms = match config.lemonade.morphisms.as_slice() {
-            [] => catalog::all().to_vec(),
-            names => names.iter().map(named).collect::<Result<_>>()?,
-        };
-        let cheap =
-            objective::ALL.iter().filter(|o| o.is_cheap() && config.objectives.iter().any(|n| n == o.name));
-        let mut cheap: Vec<&str> = cheap.map(|objective| objective.name).collect();
-        if cheap.is_empty() {
-            cheap.push("params");
-        }
-        Ok(Self { config: config.clone(), initial, morphisms, cheap })
-    }
-
+impl<S: Space> Setting<S> {
     /// The logarithms of the cheap objectives, in which densities are estimated.
-    fn place(&self, architecture: &Architecture, costs: &BTreeMap<String, f64>) -> Vec<f64> {
-        let value = |name: &&str| match costs.get(*name) {
-            Some(&cost) => cost,
-            None => architecture.parameter_count() as f64,
-        };
-        self.cheap.iter().map(|name| value(name).max(f64::MIN_POSITIVE).ln()).collect()
+    fn place(&self, design: &S::Design, costs: &BTreeMap<String, f64>) -> Vec<f64> {
+        let ln = |cost: f64| cost.max(f64::MIN_POSITIVE).ln();
+        match self.cheap.as_slice() {
+            [] => vec![ln(self.space.size(design))],
+            names => names.iter().map(|name| ln(costs.get(name).copied().unwrap_or_default())).collect(),
+        }
     }
 }
 
-/// The Pareto front of all told individuals that keep the bounds; of all, while none does.
-#[derive(Default)]
-struct Population {
-    members: Vec<Individual>,
+/// The Pareto front of all told members that keep the bounds; of all, while none does.
+struct Population<S: Space> {
+    members: Vec<Member<S>>,
 }
 
-impl Population {
-    fn tell(&mut self, setting: &Setting, individuals: &[Individual]) -> Result<()> {
+impl<S: Space> Default for Population<S> {
+    fn default() -> Self {
+        Self { members: Vec::new() }
+    }
+}
+
+impl<S: Space> Population<S> {
+    fn tell(&mut self, setting: &Setting<S>, members: &[Member<S>]) -> Result<()> {
         let mut all = std::mem::take(&mut self.members);
-        all.extend_from_slice(individuals);
+        all.extend_from_slice(members);
         let (feasible, rest): (Vec<_>, Vec<_>) =
-            all.into_iter().partition(|i| keeps_bounds(i, &setting.config));
+            all.into_iter().partition(|one| keeps_bounds(&one.objectives, &setting.config));
         let pool = if feasible.is_empty() { rest } else { feasible };
-        self.members =
-            crate::individual::front(&pool, &setting.config.objectives)?.into_iter().cloned().collect();
+        let places = non_dominated(pool.iter().map(|one| one.values(&setting.config.objectives)))?;
+        self.members = places.into_iter().map(|place| pool[place].clone()).collect();
         Ok(())
     }
 }
 
-/// Whether an individual is within every bound; one that diverged is not.
-pub fn keeps_bounds(individual: &Individual, config: &Config) -> bool {
-    let within =
-        |(name, bound): (&String, &f64)| individual.objectives.get(name).is_some_and(|value| value <= bound);
-    individual.values(&config.objectives).is_some() && config.max.iter().all(within)
-}
-
-/// `count` random edits of a network, one after the other; fewer if nothing applies.
-fn edit_at_random(
-    setting: &Setting,
-    start: &Architecture,
-    count: usize,
-    rng: &mut ChaCha8Rng,
-) -> Result<(Vec<Edit>, Architecture)> {
-    let (mut edits, mut architecture) = (Vec::new(), start.clone());
-    for _ in 0..count {
-        if let Some((edit, next)) = crate::space::random_edit(&architecture, &setting.morphisms, rng)? {
-            edits.push(edit);
-            architecture = next;
-        }
-    }
-    Ok((edits, architecture))
+/// Whether objective values are all there and within every bound; those of a network that diverged are not.
+pub fn keeps_bounds(objectives: &BTreeMap<String, f64>, config: &Config) -> bool {
+    let within = |(name, bound): (&String, &f64)| objectives.get(name).is_some_and(|value| value <= bound);
+    config.objectives.iter().all(|name| objectives.contains_key(name)) && config.max.iter().all(within)
 }
 
 /// The strategy that a run asks for.
 ///
 /// # Errors
 /// If there is none of that name.
-pub fn new(setting: Arc<Setting>) -> Result<Box<dyn Strategy>> {
+pub fn new<S: Space>(setting: Arc<Setting<S>>) -> Result<Box<dyn Strategy<S>>> {
     match setting.config.strategy.as_str() {
         "lemonade" => Ok(Box::new(lemonade::Lemonade::new(setting))),
         "random" => Ok(Box::new(random::Random::new(setting, false))),
         "random_inherit" => Ok(Box::new(random::Random::new(setting, true))),
         "aging" => Ok(Box::new(aging::AgingEvolution::new(setting))),
         "nsga2" => Ok(Box::new(nsga2::Nsga2::new(setting))),
+        "sms_emoa" => Ok(Box::new(sms_emoa::SmsEmoa::new(setting))),
+        "de" => Ok(Box::new(de::DifferentialEvolution::new(setting))),
         "nash" => Ok(Box::new(nash::Nash::new(setting))),
-        other => Err(Error::Usage(format!("no strategy `{other}`; there are {}", NAMES.join(", ")))),
+        other => {
+            let names = [NAMES, GENETIC_NAMES].concat().join(", ");
+            Err(Error::Usage(format!("no strategy `{other}`; there are {names}")))
+        }
     }
 }
 

@@ -6,47 +6,47 @@ use std::sync::Arc;
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 
-use super::{Population, Proposal, Setting, Strategy, edit_at_random};
+use super::{Member, Population, Proposal, Setting, Space, Strategy};
 use crate::Result;
-use crate::individual::{Edit, Individual};
 
 /// The network with the smallest first objective is the parent of all children of a generation; one of them is the parent
 /// itself, trained on. Costs play no part but as bounds.
-pub(super) struct Nash {
-    setting: Arc<Setting>,
-    population: Population,
+pub(super) struct Nash<S: Space> {
+    setting: Arc<Setting<S>>,
+    population: Population<S>,
 }
 
-impl Nash {
-    pub(super) fn new(setting: Arc<Setting>) -> Self {
+impl<S: Space> Nash<S> {
+    pub(super) fn new(setting: Arc<Setting<S>>) -> Self {
         Self { setting, population: Population::default() }
     }
 
-    fn best(&self) -> Option<&Individual> {
+    fn best(&self) -> Option<&Member<S>> {
         let first = &self.setting.config.objectives[..1];
-        let value = |one: &Individual| one.values(first).map_or(f64::INFINITY, |values| values[0]);
+        let value = |one: &Member<S>| one.values(first).map_or(f64::INFINITY, |values| values[0]);
         self.population.members.iter().min_by(|a, b| value(a).total_cmp(&value(b)))
     }
 }
 
-impl Strategy for Nash {
+impl<S: Space> Strategy<S> for Nash<S> {
     fn wanted(&self) -> usize {
         self.setting.config.lemonade.accepted
     }
 
-    fn propose(&self, rng: &mut ChaCha8Rng) -> Result<Option<Proposal>> {
+    fn propose(&self, rng: &mut ChaCha8Rng) -> Result<Option<Proposal<S>>> {
         let Some(best) = self.best() else { return Ok(None) };
         // One in as many as there are children; a second one would be a duplicate.
-        if rng.random_range(0..self.wanted()) == 0 {
-            let (edits, architecture) = (vec![Edit::keep_training()], best.architecture.clone());
-            return Ok(Some(Proposal { parent: Some(best.id), edits, architecture }));
+        if let Some(stay) = self.setting.space.stay()
+            && rng.random_range(0..self.wanted()) == 0
+        {
+            return Ok(Some(Proposal::child(best, (vec![stay], best.design.clone()))));
         }
         let count = rng.random_range(1..=self.setting.config.lemonade.max_morphisms);
-        let (edits, architecture) = edit_at_random(&self.setting, &best.architecture, count, rng)?;
-        Ok((!edits.is_empty()).then_some(Proposal { parent: Some(best.id), edits, architecture }))
+        let change = self.setting.space.step(&best.design, count, rng)?;
+        Ok(change.map(|change| Proposal::child(best, change)))
     }
 
-    fn tell(&mut self, individuals: &[Individual]) -> Result<()> {
-        self.population.tell(&self.setting, individuals)
+    fn tell(&mut self, members: &[Member<S>]) -> Result<()> {
+        self.population.tell(&self.setting, members)
     }
 }

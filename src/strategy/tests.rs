@@ -2,49 +2,43 @@
 
 use std::collections::BTreeMap;
 
-use morphisms::{Fingerprint, Shape};
+use morphisms::{Architecture, Fingerprint, Shape};
 
 use super::*;
-use crate::{rng, space};
+use crate::rng;
+use crate::space::{self, Networks};
 
-fn setting(strategy: &str) -> Arc<Setting> {
-    let config = Config { strategy: strategy.into(), ..Config::default() };
-    Arc::new(Setting::new(&config, space::initial(Shape::map(1, 8, 8), 10).unwrap()).unwrap())
+fn setting(strategy: &str) -> Arc<Setting<Networks>> {
+    setting_of(Config { strategy: strategy.into(), ..Config::default() }, Shape::map(1, 8, 8))
 }
 
-fn individual(id: u64, architecture: &Architecture, parent: Option<u64>, edits: &[Edit]) -> Individual {
-    let params = architecture.parameter_count() as f64;
+fn setting_of(config: Config, input: Shape) -> Arc<Setting<Networks>> {
+    let space = Networks::new(&config, space::initial(input, 10).unwrap()).unwrap();
+    Arc::new(Setting { config, space, cheap: vec!["params".into()] })
+}
+
+fn member(id: usize, design: &Architecture) -> Member<Networks> {
+    let params = design.parameter_count() as f64;
     // Larger networks are better here, so that the front has a member at every size.
     let objectives = BTreeMap::from([("error".to_string(), 1.0 / params), ("params".to_string(), params)]);
-    Individual {
-        id,
-        generation: 0,
-        child: id as usize,
-        parent,
-        edits: edits.to_vec(),
-        architecture: architecture.clone(),
-        fingerprint: architecture.fingerprint(),
-        objectives,
-        weights: None,
-        first_error: None,
-        epochs: 1,
-        seconds: 0.0,
-        committed_at: 0.0,
-    }
+    Member { id: id as u64, parent: None, design: design.clone(), objectives }
+}
+
+/// The initial networks.
+fn start(setting: &Setting<Networks>) -> Vec<Member<Networks>> {
+    setting.space.initial.iter().enumerate().map(|(id, design)| member(id, design)).collect()
 }
 
 /// Two generations; the second one as text.
 fn run(strategy: &str) -> String {
     let setting = setting(strategy);
     let mut strategy = new(setting.clone()).unwrap();
-    let start: Vec<Individual> =
-        setting.initial.iter().enumerate().map(|(id, a)| individual(id as u64, a, None, &[])).collect();
-    strategy.tell(&start).unwrap();
+    strategy.tell(&start(&setting)).unwrap();
     let mut rng = rng::stream(5, "test", &[]);
     let proposals = (0..strategy.wanted()).filter_map(|_| strategy.propose(&mut rng).unwrap());
-    let candidates: Vec<Candidate> = proposals
+    let candidates: Vec<Candidate<Networks>> = proposals
         .map(|proposal| {
-            let params = proposal.architecture.parameter_count() as f64;
+            let params = proposal.design.parameter_count() as f64;
             Candidate { proposal, costs: BTreeMap::from([("params".to_string(), params)]) }
         })
         .collect();
@@ -52,7 +46,7 @@ fn run(strategy: &str) -> String {
     assert_eq!(chosen.len(), setting.config.lemonade.accepted);
     let text = |&place: &usize| {
         let proposal = &candidates[place].proposal;
-        format!("{:?} {:?} {}", proposal.parent, proposal.edits, proposal.architecture.fingerprint())
+        format!("{:?} {:?} {}", proposal.parent, proposal.edits, proposal.design.fingerprint())
     };
     chosen.iter().map(text).collect::<Vec<_>>().join("\n")
 }
@@ -69,20 +63,18 @@ fn edits_lead_from_the_parent_to_the_proposal() {
     for name in NAMES {
         let setting = setting(name);
         let mut strategy = new(setting.clone()).unwrap();
-        let start: Vec<Individual> =
-            setting.initial.iter().enumerate().map(|(id, a)| individual(id as u64, a, None, &[])).collect();
-        strategy.tell(&start).unwrap();
+        strategy.tell(&start(&setting)).unwrap();
         let mut rng = rng::stream(6, "test", &[]);
         for _ in 0..20 {
             let Some(proposal) = strategy.propose(&mut rng).unwrap() else { continue };
             let Some(parent) = proposal.parent else { continue };
-            let mut architecture = setting.initial[parent as usize].clone();
+            let mut architecture = setting.space.initial[parent as usize].clone();
             for edit in &proposal.edits {
                 if let Some(rewrite) = edit.rewrite(&architecture).unwrap() {
                     architecture = rewrite.architecture;
                 }
             }
-            assert_eq!(architecture, proposal.architecture, "{name}");
+            assert_eq!(architecture, proposal.design, "{name}");
         }
     }
 }
@@ -92,15 +84,14 @@ fn a_strategy_told_generation_by_generation_is_in_the_state_of_one_told_at_once(
     NAMES.iter().for_each(|name| told_in_parts(setting(name)));
 }
 
-fn told_in_parts(setting: Arc<Setting>) {
-    let all: Vec<Individual> =
-        setting.initial.iter().enumerate().map(|(id, a)| individual(id as u64, a, None, &[])).collect();
-    let propose = |parts: &[&[Individual]]| {
+fn told_in_parts(setting: Arc<Setting<Networks>>) {
+    let all = start(&setting);
+    let propose = |parts: &[&[Member<Networks>]]| {
         let mut strategy = new(setting.clone()).unwrap();
         parts.iter().for_each(|part| strategy.tell(part).unwrap());
         let mut rng = rng::stream(7, "test", &[]);
         (0..10)
-            .map(|_| strategy.propose(&mut rng).unwrap().unwrap().architecture.fingerprint())
+            .map(|_| strategy.propose(&mut rng).unwrap().unwrap().design.fingerprint())
             .collect::<Vec<_>>()
     };
     assert_eq!(propose(&[&all]), propose(&[&all[..2], &all[2..]]));
@@ -110,10 +101,10 @@ fn told_in_parts(setting: Arc<Setting>) {
 fn lonely_members_become_parents_more_often() {
     let setting = setting("lemonade");
     let mut strategy = new(setting.clone()).unwrap();
-    let mut members: Vec<Individual> = Vec::new();
+    let mut members: Vec<Member<Networks>> = Vec::new();
     // Three members of nearly the same size and one that is far away.
     for (id, params) in [1000.0, 1001.0, 1002.0, 50_000.0].into_iter().enumerate() {
-        let mut member = individual(id as u64, &setting.initial[0], None, &[]);
+        let mut member = member(id, &setting.space.initial[0]);
         member.objectives = BTreeMap::from([("error".into(), 1.0 / params), ("params".into(), params)]);
         members.push(member);
     }
@@ -124,11 +115,12 @@ fn lonely_members_become_parents_more_often() {
     assert!(lonely > parents.len() / 3, "{lonely} of {}", parents.len());
 }
 
-/// The second initial network, with these values; ids count from 0.
-fn members(setting: &Setting, values: &[(f64, f64)]) -> Vec<Individual> {
-    let member = |(id, &(error, params)): (usize, &(f64, f64))| Individual {
+/// The initial networks in turn, with these values; ids count from 0.
+fn members(setting: &Setting<Networks>, values: &[(f64, f64)]) -> Vec<Member<Networks>> {
+    let initial = &setting.space.initial;
+    let member = |(id, &(error, params)): (usize, &(f64, f64))| Member {
         objectives: BTreeMap::from([("error".into(), error), ("params".into(), params)]),
-        ..individual(id as u64, &setting.initial[id % setting.initial.len()], None, &[])
+        ..member(id, &initial[id % initial.len()])
     };
     values.iter().enumerate().map(member).collect()
 }
@@ -150,7 +142,7 @@ fn the_oldest_die_in_aging_evolution_and_the_worst_in_nsga2() {
         let mut config = Config { strategy: strategy.into(), ..Config::default() };
         (config.evolution.population, config.evolution.tournament) = (3, 3);
         config.lemonade.max_morphisms = 1;
-        Arc::new(Setting::new(&config, space::initial(Shape::map(1, 28, 28), 10).unwrap()).unwrap())
+        setting_of(config, Shape::map(1, 28, 28))
     };
     // The first is the best of all, and as different from the others as architectures are here.
     let values = [(0.1, 1.0), (0.9, 9.0), (0.9, 9.0), (0.9, 9.0)];
@@ -160,8 +152,8 @@ fn the_oldest_die_in_aging_evolution_and_the_worst_in_nsga2() {
         strategy.tell(&members(&setting, &values)).unwrap();
         let mut rng = rng::stream(9, "test", &[]);
         let children: Vec<Architecture> =
-            (0..60).filter_map(|_| Some(strategy.propose(&mut rng).unwrap()?.architecture)).collect();
-        let mut edits = |_| crate::space::random_edit(&setting.initial[0], &setting.morphisms, &mut rng);
+            (0..60).filter_map(|_| Some(strategy.propose(&mut rng).unwrap()?.design)).collect();
+        let mut edits = |_| space::random_edit(&setting.space.initial[0], &setting.space.morphisms, &mut rng);
         let of_best: Vec<Fingerprint> =
             (0..3000).filter_map(|n| edits(n).unwrap()).map(|(_, child)| child.fingerprint()).collect();
         let found = children.iter().any(|child| of_best.contains(&child.fingerprint()));
@@ -175,8 +167,8 @@ fn nash_climbs_from_the_best_network_alone() {
     let mut strategy = new(setting.clone()).unwrap();
     strategy.tell(&members(&setting, &[(0.3, 1.0), (0.1, 9.0), (0.2, 2.0)])).unwrap();
     let mut rng = rng::stream(10, "test", &[]);
-    let proposals: Vec<Proposal> = (0..60).filter_map(|_| strategy.propose(&mut rng).unwrap()).collect();
+    let proposals: Vec<Proposal<Networks>> = (0..60).filter_map(|_| strategy.propose(&mut rng).unwrap()).collect();
     assert!(proposals.len() > 50 && proposals.iter().all(|proposal| proposal.parent == Some(1)));
-    let unchanged = proposals.iter().filter(|one| one.architecture == setting.initial[1]).count();
+    let unchanged = proposals.iter().filter(|one| one.design == setting.space.initial[1]).count();
     assert!((1..30).contains(&unchanged), "{unchanged} train on");
 }

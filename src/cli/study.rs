@@ -1,0 +1,116 @@
+//! `study`.
+
+use std::io::IsTerminal;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+use super::search::stop_on_ctrl_c;
+use super::{StudyArgs, print};
+use crate::report::{StudyView, format_value, write_study};
+use crate::stop::Stop;
+use crate::study::{Prepared, Study, StudyFolder, Trace, figures};
+use crate::Result;
+
+/// Without a terminal, progress is a line at most so often.
+const QUIET: Duration = Duration::from_secs(10);
+
+pub(super) fn study(args: &StudyArgs) -> Result<()> {
+    let study = Study::load(&args.study)?;
+    let prepared = Prepared::new(study)?;
+    let out = args.out.clone().unwrap_or_else(|| default_folder(&args.study));
+    let folder = StudyFolder::open(&out, &prepared.study.text)?;
+    let stop = Arc::new(Stop::after(None));
+    stop_on_ctrl_c(stop.clone())?;
+    let progress = Progress::new(&prepared.study, folder.ended()?.len(), args.quiet);
+    let finished = prepared.run(&folder, args.workers.unwrap_or(0), &stop, &|trace| progress.told(trace))?;
+    progress.done();
+    let view = figures::of(&prepared, &folder)?;
+    let page = write_study(&view, &folder.path)?;
+    print(&summary(&view))?;
+    let state = match finished {
+        true => String::new(),
+        false => format!("Interrupted; the same command goes on: {} of {} runs are there.\n", view.runs, view.runs_planned),
+    };
+    print(&format!("{state}Report: {}\n", page.display()))
+}
+
+/// `runs/STUDY`, after the study's file.
+fn default_folder(study: &Path) -> PathBuf {
+    let name = study.file_stem().map_or_else(|| "study".into(), |name| name.to_string_lossy().into_owned());
+    Path::new("runs").join(format!("study-{name}"))
+}
+
+/// The methods by their final hypervolume.
+fn summary(view: &StudyView) -> String {
+    let mut table = super::show::table();
+    let figures = view.methods.first().map_or(&[][..], |method| method.figures.as_slice());
+    let shown: Vec<usize> = (0..figures.len()).filter(|&place| place < 6).collect();
+    let mut header = vec!["method".to_string(), "runs".to_string()];
+    header.extend(shown.iter().map(|&place| figures[place].name.clone()));
+    table.set_header(header);
+    for method in &view.methods {
+        let mut row = vec![method.name.clone(), method.runs.to_string()];
+        row.extend(shown.iter().map(|&place| {
+            let figure = &method.figures[place];
+            figure.spread.map_or_else(|| "-".into(), |spread| match figure.unit.as_str() {
+                "" => format!("{:.4}", spread[1]),
+                unit => format_value(unit, spread[1]),
+            })
+        }));
+        table.add_row(row);
+    }
+    format!("\n{}\n{table}\nMedians over the runs.\n", view.title)
+}
+
+/// Tells how many runs have ended: a bar on a terminal, else a line now and then.
+struct Progress {
+    bar: ProgressBar,
+    plain: bool,
+    all: usize,
+    state: Mutex<(usize, Option<Instant>)>,
+}
+
+impl Progress {
+    fn new(study: &Study, ended: usize, quiet: bool) -> Self {
+        let all = study.methods.len() * study.seeds.len();
+        let is_terminal = std::io::stderr().is_terminal();
+        let target = if is_terminal && !quiet { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
+        let bar = ProgressBar::with_draw_target(Some(all as u64), target);
+        let template = "{bar:24} {pos} of {len} runs, {elapsed}, {eta} left  {msg}";
+        if let Ok(style) = ProgressStyle::with_template(template) {
+            bar.set_style(style);
+        }
+        bar.set_position(ended as u64);
+        bar.reset_eta();
+        if !quiet {
+            let text = format!(
+                "{}: {} methods, {} seeds, {} a run; {ended} of {all} runs are there",
+                study.title,
+                study.methods.len(),
+                study.seeds.len(),
+                study.budget
+            );
+            if is_terminal { bar.println(text) } else { eprintln!("{text}") }
+        }
+        Self { bar, plain: !is_terminal && !quiet, all, state: Mutex::new((ended, None)) }
+    }
+
+    fn told(&self, trace: &Trace) {
+        let message = format!("{} seed {}", trace.method, trace.seed);
+        self.bar.inc(1);
+        self.bar.set_message(message.clone());
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.0 += 1;
+        if self.plain && (state.0 == self.all || state.1.is_none_or(|last| last.elapsed() >= QUIET)) {
+            state.1 = Some(Instant::now());
+            eprintln!("{} of {} runs, last {message}: {} evaluations in {:.1} s", state.0, self.all, trace.evaluations.len(), trace.seconds);
+        }
+    }
+
+    fn done(&self) {
+        self.bar.finish_and_clear();
+    }
+}

@@ -1,0 +1,45 @@
+//! The training compute of a search, in multiply-adds: what no noise of a machine touches.
+
+use crate::data::Dataset;
+use crate::executor::{Job, Start};
+use crate::individual::Edit;
+
+/// Forward passes that a training step counts as: one, and the gradients of what layers read and of their weights.
+const STEP: f64 = 3.0;
+
+/// Images that networks are run on in a search.
+#[derive(Debug, Clone, Copy)]
+pub struct Images {
+    training: usize,
+    validation: usize,
+    calibration: usize,
+}
+
+impl Images {
+    /// Those of a data set.
+    pub fn of(data: &Dataset) -> Self {
+        Self {
+            training: data.train.len(),
+            validation: data.validation.len(),
+            calibration: data.calibration_images().count(),
+        }
+    }
+
+    /// What a job costs that ends after so many epochs, its evaluation included: training, the teacher's forward passes, a pass of the
+    /// child over the calibration batch for each edit and one more if the function changed, and validation before and after.
+    pub fn compute(&self, job: &Job, epochs: usize) -> f64 {
+        let macs = job.architecture.macs() as f64;
+        let training = STEP * macs * (self.training * epochs) as f64;
+        let validation = macs * self.validation as f64;
+        let inherited = match &job.start {
+            Start::Scratch { .. } | Start::Given { .. } => 0.0,
+            Start::Inherit { architecture, edits, .. } => {
+                let taught = job.plan.distill_epochs.min(epochs) * self.training;
+                let recalibrated = usize::from(!edits.iter().all(Edit::is_exact));
+                let calibrated = (edits.len() + recalibrated) * self.calibration;
+                validation + architecture.macs() as f64 * taught as f64 + macs * calibrated as f64
+            }
+        };
+        training + validation + inherited
+    }
+}
