@@ -14,7 +14,8 @@ fn evolved() -> Architecture {
     let mut rng = rng::stream(1, "bench", &[]);
     let mut architecture = space::initial(Shape::map(1, 28, 28), 10).expect("initial networks").remove(0);
     for _ in 0..12 {
-        if let Some((_, next)) = space::random_edit(&architecture, catalog::all(), &mut rng).expect("an edit")
+        if let Some((_, next)) =
+            space::random_edit(&architecture, catalog::all(), "", &mut rng).expect("an edit")
         {
             architecture = next;
         }
@@ -26,7 +27,7 @@ fn on_paper(c: &mut Criterion) {
     let architecture = evolved();
     c.bench_function("random edit", |b| {
         let mut rng = rng::stream(2, "bench", &[]);
-        b.iter(|| space::random_edit(&architecture, catalog::all(), &mut rng).expect("an edit"));
+        b.iter(|| space::random_edit(&architecture, catalog::all(), "", &mut rng).expect("an edit"));
     });
     c.bench_function("fingerprint", |b| b.iter(|| architecture.fingerprint()));
     c.bench_function("parameters, multiply-adds, memory", |b| {

@@ -1,5 +1,6 @@
 //! The training compute of a search, in multiply-adds: what no noise of a machine touches.
 
+use crate::config::Recipe;
 use crate::data::Dataset;
 use crate::executor::{Job, Start};
 use crate::individual::Edit;
@@ -17,11 +18,11 @@ pub struct Images {
 
 impl Images {
     /// Those of a data set.
-    pub fn of(data: &Dataset) -> Self {
+    pub fn of(data: &Dataset, recipe: &Recipe) -> Self {
         Self {
             training: data.train.len(),
             validation: data.validation.len(),
-            calibration: data.calibration_images().count(),
+            calibration: if recipe.calibrate { data.calibration_images().count() } else { 0 },
         }
     }
 

@@ -1,17 +1,25 @@
 //! The space of networks and morphisms: the networks a search starts from, and the steps between networks.
 
-use morphisms::{Architecture, Conv, Draft, LayerId, Morphism, Shape, Site, catalog};
+use morphisms::{Architecture, Conv, Draft, LayerId, Morphism, Promise, Shape, Site, catalog};
 use rand::RngExt;
 use rand::seq::IndexedRandom;
 use rand_chacha::ChaCha8Rng;
 
 use crate::config::Config;
 use crate::individual::Edit;
+use crate::objective::{self, Count, Kind};
 use crate::strategy::{Change, Space};
 use crate::{Error, Result};
 
-/// Edits of a random network, at most: about as many as a long search strings together.
+/// Edits of a random network before its size is brought to its target, at most: about as many as a long search strings together.
 const MOST_EDITS: usize = 16;
+/// Edits that are tried to bring a random network to its size; those that lead away from it are not taken.
+const MOST_CORRECTIONS: usize = 60;
+/// The logarithm of the ratio at which a size is met.
+const CLOSE: f64 = 0.1;
+/// How much larger than the largest initial network a network may be, in every cheap objective: the reference point
+/// of the hypervolume, beyond which nothing counts.
+pub(crate) const ROOM: f64 = 5.0;
 /// Maps are pooled while they are at least this high and wide.
 const POOLED_FROM: usize = 8;
 /// Poolings at most.
@@ -24,9 +32,26 @@ pub struct Networks {
     pub initial: Vec<Architecture>,
     /// The morphisms in use.
     pub morphisms: Vec<&'static dyn Morphism>,
+    /// The way in which morphisms are done that have several; empty: the one listed first.
+    variant: String,
+    /// How random networks are sized.
+    sizes: Sizes,
+}
+
+/// The sizes of random networks: uniform in the logarithm between two ends.
+#[derive(Clone, Copy)]
+struct Sizes {
+    of: Count,
+    least: f64,
+    most: f64,
 }
 
 impl Networks {
+    /// A random edit of a network; none if nothing applies.
+    fn edit(&self, network: &Architecture, rng: &mut ChaCha8Rng) -> Result<Option<(Edit, Architecture)>> {
+        random_edit(network, &self.morphisms, &self.variant, rng)
+    }
+
     /// The space of a run.
     ///
     /// # Errors
@@ -40,7 +65,39 @@ impl Networks {
             [] => catalog::all().to_vec(),
             names => names.iter().map(named).collect::<Result<_>>()?,
         };
-        Ok(Self { initial, morphisms })
+        let approximate = config.lemonade.approximate;
+        let morphisms: Vec<&'static dyn Morphism> =
+            morphisms.into_iter().filter(|one| approximate || one.promise() == Promise::Exact).collect();
+        let sizes = Sizes::of(config, &initial)?;
+        Ok(Self { initial, morphisms, variant: config.lemonade.variant.clone(), sizes })
+    }
+}
+
+impl Sizes {
+    /// By the first counted objective, or parameters, between its bounds; where it has none, between the smallest initial network and
+    /// the reference point.
+    fn of(config: &Config, initial: &[Architecture]) -> Result<Self> {
+        let counted =
+            config.objectives.iter().filter_map(|name| match objective::named(name).map(|one| one.kind) {
+                Ok(Kind::Counted(count)) => Some((name.as_str(), count)),
+                Ok(_) | Err(_) => None,
+            });
+        let params = || match objective::named("params").map(|one| one.kind) {
+            Ok(Kind::Counted(count)) => Ok(("params", count)),
+            Ok(_) | Err(_) => Err(Error::Usage("parameters are not counted".into())),
+        };
+        let (name, of) = counted.clone().next().map_or_else(params, Ok)?;
+        let values = || initial.iter().map(of);
+        let smallest = || values().fold(f64::INFINITY, f64::min);
+        let largest = || ROOM * values().fold(0.0, f64::max);
+        let least = config.min.get(name).copied().unwrap_or_else(smallest).max(1.0);
+        let most = config.max.get(name).copied().unwrap_or_else(largest);
+        Ok(Self { of, least, most: most.max(least) })
+    }
+
+    /// How far a network is from a target, as a ratio's logarithm.
+    fn distance(&self, network: &Architecture, target: f64) -> f64 {
+        ((self.of)(network).max(1.0).ln() - target).abs()
     }
 }
 
@@ -50,14 +107,28 @@ impl Space for Networks {
 
     fn random(&self, rng: &mut ChaCha8Rng) -> Result<Option<Change<Self>>> {
         let Some(start) = self.initial.choose(rng) else { return Ok(None) };
+        let target = rng.random_range(self.sizes.least.ln()..=self.sizes.most.ln());
         let count = rng.random_range(1..=MOST_EDITS);
-        self.step(start, count, rng)
+        let Some((mut edits, mut network)) = self.step(start, count, rng)? else { return Ok(None) };
+        for _ in 0..MOST_CORRECTIONS {
+            let distance = self.sizes.distance(&network, target);
+            if distance < CLOSE {
+                break;
+            }
+            if let Some((edit, next)) = self.edit(&network, rng)?
+                && self.sizes.distance(&next, target) < distance
+            {
+                edits.push(edit);
+                network = next;
+            }
+        }
+        Ok(Some((edits, network)))
     }
 
     fn step(&self, from: &Architecture, count: usize, rng: &mut ChaCha8Rng) -> Result<Option<Change<Self>>> {
         let (mut edits, mut architecture) = (Vec::new(), from.clone());
         for _ in 0..count {
-            if let Some((edit, next)) = random_edit(&architecture, &self.morphisms, rng)? {
+            if let Some((edit, next)) = self.edit(&architecture, rng)? {
                 edits.push(edit);
                 architecture = next;
             }
@@ -133,13 +204,15 @@ fn separable_block(draft: &mut Draft, x: LayerId, channels: usize, width: usize)
 }
 
 /// A random edit of `architecture`, with the architecture it leads to: the morphism uniform over those that apply,
-/// then the place uniform over its sites, done in the way that is listed first there. None if nothing applies.
+/// then the place uniform over its sites, done in the way that `variant` names, or else in the one that is listed first there. None
+/// if nothing applies.
 ///
 /// # Errors
 /// If a morphism breaks its word that its sites can be rewritten.
 pub fn random_edit(
     architecture: &Architecture,
     morphisms: &[&'static dyn Morphism],
+    variant: &str,
     rng: &mut ChaCha8Rng,
 ) -> Result<Option<(Edit, Architecture)>> {
     let mut left = morphisms.to_vec();
@@ -148,7 +221,8 @@ pub fn random_edit(
         let sites = morphism.sites(architecture);
         if let Some(place) = sites.choose(rng) {
             let same = |site: &&Site| (&site.layers, site.amount) == (&place.layers, place.amount);
-            let site = sites.iter().find(same).unwrap_or(place);
+            let wanted = sites.iter().filter(same).find(|site| site.variant == variant);
+            let site = wanted.or_else(|| sites.iter().find(same)).unwrap_or(place);
             let seed = rng.random::<u64>() >> 1; // within the whole numbers of TOML and SQLite
             let rewrite = morphism.rewrite(architecture, site, seed)?;
             let edit = Edit { morphism: morphism.name().into(), site: site.clone(), seed };
@@ -180,6 +254,33 @@ mod tests {
     }
 
     #[test]
+    fn random_networks_have_sizes_of_every_order_within_the_bounds() {
+        let mut config = Config::default();
+        config.max.insert("params".into(), 100_000.0);
+        config.min.insert("params".into(), 1000.0);
+        let space = Networks::new(&config, initial(Shape::map(1, 28, 28), 10).unwrap()).unwrap();
+        let mut rng = rng::stream(3, "random", &[]);
+        let mut sizes: Vec<f64> =
+            (0..100).map(|_| space.random(&mut rng).unwrap().unwrap().1.parameter_count() as f64).collect();
+        sizes.sort_by(f64::total_cmp);
+        let deciles = [10, 30, 50, 70, 90].map(|place| sizes[place].log10());
+        for (found, expected) in deciles.into_iter().zip([3.2, 3.6, 4.0, 4.4, 4.8]) {
+            assert!((found - expected).abs() < 0.3, "{deciles:?}");
+        }
+    }
+
+    #[test]
+    fn a_variant_is_taken_where_it_is_offered() {
+        let start = initial(Shape::map(1, 8, 8), 10).unwrap().remove(0);
+        let mut rng = rng::stream(4, "variant", &[]);
+        for (wanted, taken) in [("replicate", "replicate"), ("", "fresh"), ("unknown", "fresh")] {
+            let widen = catalog::named("widen").unwrap();
+            let (edit, _) = random_edit(&start, &[widen], wanted, &mut rng).unwrap().unwrap();
+            assert_eq!(edit.site.variant, taken);
+        }
+    }
+
+    #[test]
     fn random_edits_are_repeatable_and_reach_every_morphism() {
         let start = initial(Shape::map(1, 8, 8), 10).unwrap().remove(0);
         let walk = |seed| {
@@ -187,7 +288,8 @@ mod tests {
             let mut architecture = start.clone();
             (0..8)
                 .map(|_| {
-                    let (edit, next) = random_edit(&architecture, catalog::all(), &mut rng).unwrap().unwrap();
+                    let (edit, next) =
+                        random_edit(&architecture, catalog::all(), "", &mut rng).unwrap().unwrap();
                     architecture = next;
                     edit
                 })

@@ -33,7 +33,8 @@ impl Stop {
 
     /// Whether a person asked.
     pub fn is_interrupted(&self) -> bool {
-        self.interrupted.load(Ordering::Relaxed) || self.leader.get().is_some_and(|leader| leader.is_interrupted())
+        self.interrupted.load(Ordering::Relaxed)
+            || self.leader.get().is_some_and(|leader| leader.is_interrupted())
     }
 
     /// Whether the time is up.

@@ -9,10 +9,10 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::search::stop_on_ctrl_c;
 use super::{StudyArgs, print};
+use crate::Result;
 use crate::report::{StudyView, format_value, write_study};
 use crate::stop::Stop;
 use crate::study::{Prepared, Study, StudyFolder, Trace, figures};
-use crate::Result;
 
 /// Without a terminal, progress is a line at most so often.
 const QUIET: Duration = Duration::from_secs(10);
@@ -32,7 +32,10 @@ pub(super) fn study(args: &StudyArgs) -> Result<()> {
     print(&summary(&view))?;
     let state = match finished {
         true => String::new(),
-        false => format!("Interrupted; the same command goes on: {} of {} runs are there.\n", view.runs, view.runs_planned),
+        false => format!(
+            "Interrupted; the same command goes on: {} of {} runs are there.\n",
+            view.runs, view.runs_planned
+        ),
     };
     print(&format!("{state}Report: {}\n", page.display()))
 }
@@ -55,10 +58,13 @@ fn summary(view: &StudyView) -> String {
         let mut row = vec![method.name.clone(), method.runs.to_string()];
         row.extend(shown.iter().map(|&place| {
             let figure = &method.figures[place];
-            figure.spread.map_or_else(|| "-".into(), |spread| match figure.unit.as_str() {
-                "" => format!("{:.4}", spread[1]),
-                unit => format_value(unit, spread[1]),
-            })
+            figure.spread.map_or_else(
+                || "-".into(),
+                |spread| match figure.unit.as_str() {
+                    "" => format!("{:.4}", spread[1]),
+                    unit => format_value(unit, spread[1]),
+                },
+            )
         }));
         table.add_row(row);
     }
@@ -77,7 +83,8 @@ impl Progress {
     fn new(study: &Study, ended: usize, quiet: bool) -> Self {
         let all = study.methods.len() * study.seeds.len();
         let is_terminal = std::io::stderr().is_terminal();
-        let target = if is_terminal && !quiet { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
+        let target =
+            if is_terminal && !quiet { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
         let bar = ProgressBar::with_draw_target(Some(all as u64), target);
         let template = "{bar:24} {pos} of {len} runs, {elapsed}, {eta} left  {msg}";
         if let Ok(style) = ProgressStyle::with_template(template) {
@@ -106,7 +113,13 @@ impl Progress {
         state.0 += 1;
         if self.plain && (state.0 == self.all || state.1.is_none_or(|last| last.elapsed() >= QUIET)) {
             state.1 = Some(Instant::now());
-            eprintln!("{} of {} runs, last {message}: {} evaluations in {:.1} s", state.0, self.all, trace.evaluations.len(), trace.seconds);
+            eprintln!(
+                "{} of {} runs, last {message}: {} evaluations in {:.1} s",
+                state.0,
+                self.all,
+                trace.evaluations.len(),
+                trace.seconds
+            );
         }
     }
 

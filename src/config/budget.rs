@@ -57,8 +57,14 @@ const PREFIXES: [(&str, u64); 4] =
     [("P", 1_000_000_000_000_000), ("T", 1_000_000_000_000), ("G", 1_000_000_000), ("", 1)];
 
 fn macs(number: &str, unit: u64) -> Option<Budget> {
-    let macs = (number.trim().parse::<f64>().ok()? * unit as f64).round();
-    (macs >= 1.0 && macs < i64::MAX as f64).then_some(Budget::Compute(macs as u64))
+    // Not by way of a float: what is written is read to the last multiply-add.
+    let (whole, fraction) = number.trim().split_once('.').unwrap_or((number.trim(), "0"));
+    let digits =
+        |text: &str| text.parse::<u64>().ok().filter(|_| text.bytes().all(|byte| byte.is_ascii_digit()));
+    let part = u128::from(digits(fraction)?) * u128::from(unit) / 10u128.checked_pow(fraction.len() as u32)?;
+    let macs = u128::from(digits(whole)?) * u128::from(unit) + part;
+    let macs = i64::try_from(macs).ok().filter(|&macs| macs > 0)?;
+    Some(Budget::Compute(macs.unsigned_abs()))
 }
 
 fn seconds(number: &str, unit: f64) -> Option<Budget> {
@@ -125,8 +131,23 @@ mod tests {
 
     #[test]
     fn refuses_what_is_no_budget_and_says_what_is() {
-        for text in ["", "10", "m", "-3m", "0s", "0evals", "1.5gens", "10 minutes", "infs", "nanm", "1e400s", "0macs", "3Kmacs", "1Pmac", "99999999Pmacs"]
-        {
+        for text in [
+            "",
+            "10",
+            "m",
+            "-3m",
+            "0s",
+            "0evals",
+            "1.5gens",
+            "10 minutes",
+            "infs",
+            "nanm",
+            "1e400s",
+            "0macs",
+            "3Kmacs",
+            "1Pmac",
+            "99999999Pmacs",
+        ] {
             let message = text.parse::<Budget>().unwrap_err().to_string();
             assert!(message.contains(&format!("`{text}`")) && message.contains("200evals"), "{message}");
         }
@@ -137,7 +158,10 @@ mod tests {
         let written: Vec<String> = [7200.0, 600.0, 160.0, 0.5].map(|s| Budget::Seconds(s).to_string()).into();
         assert_eq!(written, ["2h", "10m", "160s", "0.5s"]);
         let macs = [3_000_000_000_000_000, 25_500_000_000_000, 900_000_000_000, 123_456_789];
-        assert_eq!(macs.map(|macs| Budget::Compute(macs).to_string()), ["3Pmacs", "25.5Tmacs", "900Gmacs", "123456789macs"]);
+        assert_eq!(
+            macs.map(|macs| Budget::Compute(macs).to_string()),
+            ["3Pmacs", "25.5Tmacs", "900Gmacs", "123456789macs"]
+        );
     }
 
     proptest! {

@@ -86,9 +86,10 @@ impl Config {
     /// Those of [`Config::load`].
     pub fn apply(&mut self, table: &toml::Table, origin: &str) -> Result<()> {
         let values = flatten(Vec::new(), Value::Table(table.clone()));
-        values.into_iter().filter(|(path, _)| !path.is_empty()).try_for_each(|(path, value)| {
-            self.assign_at(&path, value, origin)
-        })
+        values
+            .into_iter()
+            .filter(|(path, _)| !path.is_empty())
+            .try_for_each(|(path, value)| self.assign_at(&path, value, origin))
     }
 
     fn merge(&mut self, text: &str, origin: &str) -> Result<()> {

@@ -27,8 +27,8 @@ settings! {
         pub workers: usize = 0,
         /// "cpu" or "cuda:N".
         pub device: String = "cpu".into(),
-        /// "lemonade"; "random" (inherits nothing), "random_inherit"; "aging" (aging evolution, Real et al. 2019) and "nsga2" (Deb et
-        /// al. 2002), which inherit nothing; "nash" (hill climbing by morphisms, Elsken et al. 2017).
+        /// "lemonade"; "random" (inherits nothing), "random_inherit"; "aging" (aging evolution, Real et al. 2019), "nsga2" (Deb et al.
+        /// 2002) and "sms_emoa" (Beume et al. 2007), which inherit nothing; "nash" (hill climbing by morphisms, Elsken et al. 2017).
         pub strategy: String = "lemonade".into(),
         /// When the search ends: 90s, 10m or 1.5h of wall-clock time, 200evals (the initial population
         /// included), 30gens, or 25Tmacs of multiply-adds spent in training and evaluation.
@@ -99,11 +99,20 @@ settings! {
         pub continue_share: f64 = 0.1,
         /// The morphisms used; empty: the whole catalogue.
         pub morphisms: Vec<String> = vec![],
+        /// Whether morphisms are used that change the function a little: drop_layer, prune, separate and others.
+        pub approximate: bool = true,
+        /// How morphisms that have several ways are done, where that way is offered: "replicate", "noise" or "fresh" of widen; empty:
+        /// the way that learns best.
+        pub variant: String = String::new(),
+        /// Whether children start from their parents' weights; false: each is trained from scratch, for initial_epochs.
+        pub inherit: bool = true,
+        /// Whether sparse regions of the front are favoured, when parents are drawn and when children are accepted; false: all alike.
+        pub density: bool = true,
     }
 }
 
 settings! {
-    /// Settings of the evolutionary strategies "aging" and "nsga2".
+    /// Settings of the evolutionary strategies "aging", "nsga2", "sms_emoa" and "de".
     pub struct EvolutionConfig {
         /// Networks of the population.
         pub population: usize = 20,
@@ -141,6 +150,8 @@ settings! {
         pub cutout: usize = 0,
         /// Mixup's Beta parameter alpha (Zhang et al. 2018); 0: off.
         pub mixup: f64 = 0.0,
+        /// Whether batch norms that a morphism inserts are calibrated on a batch, and all of them after an approximate morphism.
+        pub calibrate: bool = true,
         /// Share of a child's epochs spent on distillation from the parent after an approximate morphism.
         pub distill_share: f64 = 0.25,
         /// Softmax temperature of the distillation.

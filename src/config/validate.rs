@@ -28,7 +28,7 @@ impl Default for Names<'static> {
             objectives: &["error", "params", "macs", "activation_memory", "latency"],
             counted: &["params", "macs", "activation_memory"],
             trained: &["error"],
-            strategies: &["lemonade", "random", "random_inherit", "aging", "nsga2", "nash"],
+            strategies: &["lemonade", "random", "random_inherit", "aging", "nsga2", "sms_emoa", "nash"],
             data: &["digits", "fashion-mnist", "mnist", "cifar10", "images"],
             morphisms: &[
                 "deepen",
@@ -120,6 +120,7 @@ impl LemonadeConfig {
     fn validate(&self, names: &[&str]) -> Result<()> {
         positive_count("lemonade.proposals", self.proposals)?;
         positive_count("lemonade.accepted", self.accepted)?;
+        one_of("lemonade.variant", &self.variant, &["", "fresh", "replicate", "noise"])?;
         let most = format!("at most lemonade.proposals ({})", self.proposals);
         require(self.accepted <= self.proposals, "lemonade.accepted", most, self.accepted)?;
         positive_count("lemonade.max_morphisms", self.max_morphisms)?;

@@ -108,29 +108,31 @@ impl Workshop {
             Start::Inherit { architecture, weights, edits, .. } => {
                 let weights: Weights = self.blobs.get(weights, &self.device)?;
                 let parent = Network::new(architecture.clone(), weights)?;
-                Ok((
-                    inherit(&parent, edits, &self.data.calibration_batch()?.to_device(&self.device)?)?,
-                    Some(parent),
-                ))
+                let batch = match self.recipe.calibrate {
+                    true => Some(self.data.calibration_batch()?.to_device(&self.device)?),
+                    false => None,
+                };
+                Ok((inherit(&parent, edits, batch.as_ref())?, Some(parent)))
             }
         }
     }
 }
 
 /// The child that `edits` make of `parent`. `batch` calibrates inserted batch norms, and all of them once the function
-/// is no longer the parent's: statistics of a network that lost a layer are those of no network at all.
+/// is no longer the parent's: statistics of a network that lost a layer are those of no network at all. Without one, inserted batch
+/// norms are identities, and all others keep their statistics.
 ///
 /// # Errors
 /// If an edit does not apply.
-pub(crate) fn inherit(parent: &Network, edits: &[Edit], batch: &Tensor) -> Result<Network> {
+pub(crate) fn inherit(parent: &Network, edits: &[Edit], batch: Option<&Tensor>) -> Result<Network> {
     let mut network = parent.clone();
     for edit in edits {
         if let Some(rewrite) = edit.rewrite(network.architecture())? {
-            network = network.child(&rewrite, Some(batch))?;
+            network = network.child(&rewrite, batch)?;
         }
     }
-    match edits.iter().all(Edit::is_exact) {
-        true => Ok(network),
-        false => Ok(network.recalibrated(batch)?),
+    match batch.filter(|_| !edits.iter().all(Edit::is_exact)) {
+        None => Ok(network),
+        Some(batch) => Ok(network.recalibrated(batch)?),
     }
 }

@@ -32,7 +32,15 @@ impl<W: Write + Send> Observer for PlainLines<W> {
 fn line(event: &Event, tally: &Tally) -> Option<String> {
     match event {
         Event::SearchStarted { .. } => Some(tally.title()),
-        Event::GenerationDone { generation, trained, front_size, best_error, hypervolume, elapsed_s, compute: _ } => {
+        Event::GenerationDone {
+            generation,
+            trained,
+            front_size,
+            best_error,
+            hypervolume,
+            elapsed_s,
+            compute: _,
+        } => {
             let over = tally.used(*elapsed_s) == 1.0;
             let left = if over { String::new() } else { tally.left(*elapsed_s) };
             let line = format!(

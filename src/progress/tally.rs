@@ -60,7 +60,15 @@ impl Tally {
     pub(super) fn observe(&mut self, event: &Event) {
         match event {
             Event::SearchStarted {
-                strategy, data, workers, budget, generation, trained, elapsed_s, compute, resumed,
+                strategy,
+                data,
+                workers,
+                budget,
+                generation,
+                trained,
+                elapsed_s,
+                compute,
+                resumed,
             } => {
                 *self = Self { strategy: strategy.clone(), data: data.clone(), ..Self::default() };
                 (self.workers, self.budget) = (*workers, *budget);
@@ -250,10 +258,19 @@ pub(super) mod tests {
 
     fn started(budget: Budget) -> Event {
         let (strategy, data) = ("lemonade".into(), "digits".into());
-        // Measuring the initial networks takes its time.
-        let (elapsed_s, compute, resumed) = (2.0, 0.0, false);
+        let (elapsed_s, compute, resumed) = (0.0, 0.0, false);
         let (workers, generation, trained) = (2, 0, 0);
-        Event::SearchStarted { strategy, data, workers, budget, generation, trained, elapsed_s, compute, resumed }
+        Event::SearchStarted {
+            strategy,
+            data,
+            workers,
+            budget,
+            generation,
+            trained,
+            elapsed_s,
+            compute,
+            resumed,
+        }
     }
 
     fn child(generation: usize, child: usize) -> Event {
@@ -262,7 +279,15 @@ pub(super) mod tests {
 
     fn done(generation: usize, trained: usize, elapsed_s: f64) -> Event {
         let (front_size, best_error, hypervolume) = (3, 0.0231, 0.81234);
-        Event::GenerationDone { generation, trained, front_size, best_error, hypervolume, elapsed_s, compute: 0.0 }
+        Event::GenerationDone {
+            generation,
+            trained,
+            front_size,
+            best_error,
+            hypervolume,
+            elapsed_s,
+            compute: 0.0,
+        }
     }
 
     /// An event of every kind: the initial population of two and most of a generation of four.
@@ -301,6 +326,15 @@ pub(super) mod tests {
         assert_eq!((tally.spent(98.9), tally.left(98.9)), ("1:38 of 2:40".into(), "1:02 left".into()));
         assert_eq!((tally.used(40.0), tally.used(200.0)), (0.25, 1.0));
         assert_eq!(tally.left(200.0), "finishing");
+    }
+
+    #[test]
+    fn a_search_that_first_measured_is_not_called_resumed() {
+        let mut event = started(Budget::Seconds(160.0));
+        if let Event::SearchStarted { elapsed_s, .. } = &mut event {
+            *elapsed_s = 2.0;
+        }
+        assert_eq!(tally(&[event]).title(), "lemonade on digits, 2 workers, budget 160s");
     }
 
     #[test]

@@ -29,6 +29,25 @@ pub fn frame(label: &str, x: (&Axis, &str), y: (&Axis, &str)) -> Svg {
     svg
 }
 
+/// Says below a plot which class of [`Svg::rect`] is whose.
+pub fn legend(svg: &mut Svg, entries: &[(String, &str)]) {
+    const ROW: f64 = 18.0;
+    let (left, right) = (8.0, WIDTH - 8.0);
+    let width = |name: &str| 16.0 + text_width(name, 11.0) + 14.0;
+    let mut x = left;
+    let mut y = svg.extend(ROW);
+    for (class, name) in entries {
+        if x > left && x + width(name) > right {
+            x = left;
+            y = svg.extend(ROW);
+        }
+        svg.rect(class, Rect { x, y: y + 3.0, width: 11.0, height: 9.0 }, 2.0);
+        svg.text("p-t", (x + 16.0, y + 12.0), Anchor::Start, name);
+        x += width(name);
+    }
+    svg.extend(4.0);
+}
+
 fn across(svg: &mut Svg, axis: &Axis) {
     let mut free_from = f64::NEG_INFINITY;
     for (at, text) in axis.ticks() {

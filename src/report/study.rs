@@ -207,7 +207,8 @@ pub fn write(view: &StudyView, dir: &Path) -> Result<PathBuf> {
 fn plots(view: &StudyView) -> Vec<(String, Svg)> {
     let mut plots = Vec::new();
     for curve in &view.curves {
-        let name: String = curve.title.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).collect();
+        let name: String =
+            curve.title.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).collect();
         plots.push((format!("hypervolume-{name}"), curve_plot(view, curve)));
     }
     if !view.attainment.is_empty() {
@@ -218,6 +219,12 @@ fn plots(view: &StudyView) -> Vec<(String, Svg)> {
 
 fn series(view: &StudyView, method: &str) -> usize {
     view.methods.iter().position(|one| one.name == method).unwrap_or(0) % COLOURS
+}
+
+fn legend(view: &StudyView, svg: &mut Svg) {
+    let entry = |method: &MethodView| format!("p-dot p-s{}", series(view, &method.name));
+    let entries: Vec<_> = view.methods.iter().map(|method| (entry(method), method.name.as_str())).collect();
+    plot::legend(svg, &entries);
 }
 
 /// Medians as lines, the middle halves as bands. Where the true front is known, what is missing to its hypervolume, on a
@@ -244,6 +251,7 @@ fn curve_plot(view: &StudyView, curve: &CurveView) -> Svg {
         let class = format!("p-line p-s{}", series(view, method));
         svg.tip(method, |svg| svg.path(&class, &polyline(points.iter().map(|point| at(point, 1)))));
     }
+    legend(view, &mut svg);
     svg
 }
 
@@ -263,13 +271,15 @@ fn attainment_plot(view: &StudyView) -> Svg {
     // Beyond the reference point nothing counts.
     let limit = |objective: usize| view.intervals.get(objective).map_or(f64::INFINITY, |one| one.reference);
     let within = |objective: usize| {
-        let values = all.clone().map(move |point| point[objective]).filter(move |value| *value <= limit(objective));
+        let values =
+            all.clone().map(move |point| point[objective]).filter(move |value| *value <= limit(objective));
         values.collect::<Vec<f64>>()
     };
     let y = Axis::new(&within(0), up_view.log, &up_view.unit, plot::UPWARDS);
     let x = Axis::new(&within(1), across_view.log, &across_view.unit, plot::ACROSS);
     let (x_title, y_title) = (across_view.heading(), up_view.heading());
-    let mut svg = plot::frame(&format!("{y_title} over {x_title} that runs attained"), (&x, &x_title), (&y, &y_title));
+    let mut svg =
+        plot::frame(&format!("{y_title} over {x_title} that runs attained"), (&x, &x_title), (&y, &y_title));
     for point in &reference {
         svg.circle("p-faint", (x.at(point[1]).0, y.at(point[0]).0), 3.0);
     }
@@ -283,6 +293,7 @@ fn attainment_plot(view: &StudyView) -> Svg {
             svg.tip(method, |svg| svg.path(&class, &stairs(&points)));
         }
     }
+    legend(view, &mut svg);
     svg
 }
 
@@ -382,7 +393,8 @@ fn sections(view: &StudyView) -> Vec<page::Section> {
 
 fn header(view: &StudyView, sections: &[page::Section]) -> Markup {
     let whole = view.runs == view.runs_planned;
-    let state = if whole { "finished".to_owned() } else { format!("{} of {} runs", view.runs, view.runs_planned) };
+    let state =
+        if whole { "finished".to_owned() } else { format!("{} of {} runs", view.runs, view.runs_planned) };
     html! {
         header {
             h1 { (view.title) }
@@ -399,7 +411,9 @@ fn header(view: &StudyView, sections: &[page::Section]) -> Markup {
 
 /// The result in a sentence.
 fn headline(view: &StudyView) -> String {
-    let median = |method: &&MethodView| method.figures.first().and_then(|figure| figure.spread).map(|spread| spread[1]);
+    let median = |method: &&MethodView| {
+        method.figures.first().and_then(|figure| figure.spread).map(|spread| spread[1])
+    };
     let mut order: Vec<&MethodView> = view.methods.iter().filter(|method| median(method).is_some()).collect();
     order.sort_by(|a, b| median(b).partial_cmp(&median(a)).unwrap_or(std::cmp::Ordering::Equal));
     let [best, rest @ ..] = order.as_slice() else { return "No run has ended yet.".into() };
@@ -408,8 +422,13 @@ fn headline(view: &StudyView) -> String {
         let test = view.tests.iter().filter(of_best).find(|test| [&test.a, &test.b].contains(&&other.name));
         test.is_some_and(|test| test.corrected < SIGNIFICANT)
     };
-    let level: Vec<&str> = rest.iter().filter(|other| !beaten(other)).map(|other| other.name.as_str()).collect();
-    let start = format!("{} has the largest median hypervolume, {}", best.name, format::significant(median(best).unwrap_or(0.0)));
+    let level: Vec<&str> =
+        rest.iter().filter(|other| !beaten(other)).map(|other| other.name.as_str()).collect();
+    let start = format!(
+        "{} has the largest median hypervolume, {}",
+        best.name,
+        format::significant(median(best).unwrap_or(0.0))
+    );
     match (rest.len(), level.as_slice()) {
         (0, _) => format!("{start}."),
         (_, []) => format!("{start}; every other method is behind it by more than chance explains."),
@@ -425,6 +444,11 @@ fn listed(names: &[&str]) -> String {
     }
 }
 
+/// A probability; very small ones are known to be no more than that.
+fn probability(p: f64) -> String {
+    if p < 1e-6 { "< 0.000001".to_owned() } else { format::significant(p) }
+}
+
 fn text(unit: &str, value: f64) -> String {
     match (value.is_finite(), unit) {
         (false, _) => "never".to_owned(),
@@ -434,7 +458,8 @@ fn text(unit: &str, value: f64) -> String {
 }
 
 fn figures(view: &StudyView) -> Markup {
-    let names: Vec<&FigureView> = view.methods.first().map_or(Vec::new(), |method| method.figures.iter().collect());
+    let names: Vec<&FigureView> =
+        view.methods.first().map_or(Vec::new(), |method| method.figures.iter().collect());
     // The best median of each figure.
     let best: Vec<Option<f64>> = (0..names.len())
         .map(|figure| {
@@ -488,7 +513,11 @@ fn figures(view: &StudyView) -> Markup {
 /// How fronts are measured, in words.
 fn measured(view: &StudyView) -> String {
     let interval = |one: &IntervalView| {
-        let unit = view.objectives.iter().find(|objective| objective.name == one.name).map_or("", |found| &found.unit);
+        let unit = view
+            .objectives
+            .iter()
+            .find(|objective| objective.name == one.name)
+            .map_or("", |found| &found.unit);
         let (from, to) = (format::value(unit, one.ideal), format::value(unit, one.reference));
         let log = if one.log { " on a scale of logarithms" } else { "" };
         format!("{} from {from} (0) to {to} (1){log}", one.name)
@@ -504,21 +533,22 @@ fn measured(view: &StudyView) -> String {
 
 fn swatch(view: &StudyView, method: &str) -> Markup {
     let mut svg = Svg::new(14.0, 10.0, "");
-    svg.rect(&format!("p-dot p-s{}", series(view, method)), super::svg::Rect { x: 0.0, y: 1.0, width: 10.0, height: 8.0 }, 2.0);
+    svg.rect(
+        &format!("p-dot p-s{}", series(view, method)),
+        super::svg::Rect { x: 0.0, y: 1.0, width: 10.0, height: 8.0 },
+        2.0,
+    );
     svg.inline()
-}
-
-fn legend(view: &StudyView) -> Markup {
-    html! { ul.legend { @for method in &view.methods { li { (swatch(view, &method.name)) (method.name) } } } }
 }
 
 fn curves(view: &StudyView) -> Markup {
     let caption = match view.reference_known {
-        true => "What is missing to the hypervolume of the true front: lower is better. Lines are medians over the runs, bands their middle halves.",
+        true => {
+            "What is missing to the hypervolume of the true front: lower is better. Lines are medians over the runs, bands their middle halves."
+        }
         false => "Lines are medians over the runs, bands their middle halves.",
     };
     html! {
-        (legend(view))
         div.plots.one[view.curves.len() == 1] {
             @for curve in &view.curves { figure { (curve_plot(view, curve).inline()) figcaption { (caption) } } }
         }
@@ -527,7 +557,6 @@ fn curves(view: &StudyView) -> Markup {
 
 fn attainment(view: &StudyView) -> Markup {
     html! {
-        (legend(view))
         div.plots.one { figure {
             (attainment_plot(view).inline())
             figcaption { "Empirical attainment surfaces: half of the runs of a method have a network at or below its line; dashed, a quarter and three quarters of them. Grey dots are the reference front." }
@@ -555,7 +584,7 @@ fn tests(view: &StudyView) -> Markup {
                 @let (a, b) = if test.difference < 0.0 { (&test.b, &test.a) } else { (&test.a, &test.b) };
                 tr {
                     th scope="row" { (swatch(view, a)) (a) } td { (swatch(view, b)) (b) }
-                    td.n { (format::significant(test.difference.abs())) } td.n { (format::significant(test.p)) } td.n { (format::significant(test.corrected)) }
+                    td.n { (format::significant(test.difference.abs())) } td.n { (probability(test.p)) } td.n { (probability(test.corrected)) }
                     td { @if test.corrected < SIGNIFICANT { "differ" } @else { span.muted { "chance may explain it" } } }
                 }
             } }

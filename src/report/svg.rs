@@ -81,6 +81,12 @@ impl Svg {
         Self { width, height, label: clean(label), body: String::new() }
     }
 
+    /// Adds room at the bottom; where it begins.
+    pub fn extend(&mut self, by: f64) -> f64 {
+        self.height += by;
+        self.height - by
+    }
+
     /// In pixels.
     pub fn width(&self) -> f64 {
         self.width

@@ -183,7 +183,7 @@ impl Search {
             watch,
             phases: before,
             store,
-            images: Images::of(&data),
+            images: Images::of(&data, &config.recipe),
             data,
             setting,
             strategy,

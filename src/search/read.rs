@@ -23,7 +23,8 @@ pub fn test_errors(database: &Database) -> Result<BTreeMap<String, f64>> {
 /// # Errors
 /// If an objective value is not a finite number.
 pub fn reported_front<'a>(individuals: &'a [Individual], config: &Config) -> Result<Vec<&'a Individual>> {
-    let feasible: Vec<Individual> = individuals.iter().filter(|i| keeps_bounds(&i.objectives, config)).cloned().collect();
+    let feasible: Vec<Individual> =
+        individuals.iter().filter(|i| keeps_bounds(&i.objectives, config)).cloned().collect();
     let ids: BTreeSet<u64> = front(&feasible, &config.objectives)?.iter().map(|member| member.id).collect();
     Ok(individuals.iter().filter(|individual| ids.contains(&individual.id)).collect())
 }

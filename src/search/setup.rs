@@ -7,10 +7,11 @@ use morphisms::{Architecture, Shape};
 use crate::config::{Config, Names};
 use crate::data::Dataset;
 use crate::objective::{Costs, Refusal, Watch};
-use crate::store::Database;
 use crate::space::Networks;
+use crate::space::{self, ROOM};
+use crate::store::Database;
 use crate::strategy::Setting;
-use crate::{Error, Result, data, objective, space, strategy};
+use crate::{Error, Result, data, objective, strategy};
 
 /// Checks the settings of a search: that they make sense, and name what there is.
 ///
@@ -33,9 +34,6 @@ pub fn validate(config: &Config) -> Result<()> {
     })
 }
 
-/// How much larger than the largest initial network a network may be, in every cheap objective: the reference point
-/// of the hypervolume, beyond which nothing counts.
-const ROOM: f64 = 5.0;
 /// The initial networks that keep all cheap bounds and can be measured; or those that were given, which may be over a
 /// bound: they are what the search comes from.
 ///

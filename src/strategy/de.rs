@@ -33,7 +33,8 @@ impl<S: Space> DifferentialEvolution<S> {
     /// The genes of a member.
     fn genes<'a>(&self, member: &'a Member<S>) -> Result<&'a [f64]> {
         self.setting.space.genes(&member.design).ok_or_else(|| {
-            let problem = "differential evolution needs designs that are vectors: tables have them, networks do not";
+            let problem =
+                "differential evolution needs designs that are vectors: tables have them, networks do not";
             Error::Usage(format!("strategy `de`: {problem}"))
         })
     }

@@ -25,6 +25,14 @@ impl<S: Space> Lemonade<S> {
     pub(super) fn new(setting: Arc<Setting<S>>) -> Self {
         Self { setting, population: Population::default(), places: Vec::new(), parents: Vec::new() }
     }
+
+    /// The probabilities with which these places are drawn.
+    fn chances(&self, places: &[Vec<f64>]) -> Result<Vec<f64>> {
+        match self.setting.config.lemonade.density {
+            true => Ok(Kde::fit(&self.places)?.inverse_density_probabilities(places)),
+            false => Ok(vec![1.0 / places.len() as f64; places.len()]),
+        }
+    }
 }
 
 impl<S: Space> Strategy<S> for Lemonade<S> {
@@ -37,20 +45,24 @@ impl<S: Space> Strategy<S> for Lemonade<S> {
         let parent = &self.population.members[member];
         let settings = &self.setting.config.lemonade;
         if let Some(stay) = self.setting.space.stay()
+            && settings.inherit
             && rng.random::<f64>() < settings.continue_share
         {
             return Ok(Some(Proposal::child(parent, (vec![stay], parent.design.clone()))));
         }
         let count = rng.random_range(1..=settings.max_morphisms);
         let change = self.setting.space.step(&parent.design, count, rng)?;
-        Ok(change.map(|change| Proposal::child(parent, change)))
+        Ok(change.map(|change| match settings.inherit {
+            true => Proposal::child(parent, change),
+            false => Proposal::scratch(change),
+        }))
     }
 
     fn screen(&self, candidates: &[Candidate<S>], rng: &mut ChaCha8Rng) -> Result<Vec<usize>> {
         let place =
             |candidate: &Candidate<S>| self.setting.place(&candidate.proposal.design, &candidate.costs);
         let places: Vec<Vec<f64>> = candidates.iter().map(place).collect();
-        let chances = Kde::fit(&self.places)?.inverse_density_probabilities(&places);
+        let chances = self.chances(&places)?;
         Ok(sample_without_replacement(&chances, self.setting.config.lemonade.accepted, rng))
     }
 
@@ -60,7 +72,7 @@ impl<S: Space> Strategy<S> for Lemonade<S> {
         self.places = self.population.members.iter().map(place).collect();
         self.parents = match self.places.is_empty() {
             true => Vec::new(),
-            false => Kde::fit(&self.places)?.inverse_density_probabilities(&self.places),
+            false => self.chances(&self.places)?,
         };
         Ok(())
     }

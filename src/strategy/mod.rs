@@ -3,10 +3,10 @@
 //! A strategy sees architectures, objective values and lineage; never data, tensors or training.
 
 mod aging;
-mod evolution;
-pub mod kde;
 mod ask;
 mod de;
+mod evolution;
+pub mod kde;
 mod lemonade;
 mod nash;
 mod nsga2;
@@ -182,5 +182,7 @@ pub fn new<S: Space>(setting: Arc<Setting<S>>) -> Result<Box<dyn Strategy<S>>> {
     }
 }
 
+#[cfg(test)]
+mod benchmark_problems;
 #[cfg(test)]
 mod tests;

@@ -90,9 +90,7 @@ fn told_in_parts(setting: Arc<Setting<Networks>>) {
         let mut strategy = new(setting.clone()).unwrap();
         parts.iter().for_each(|part| strategy.tell(part).unwrap());
         let mut rng = rng::stream(7, "test", &[]);
-        (0..10)
-            .map(|_| strategy.propose(&mut rng).unwrap().unwrap().design.fingerprint())
-            .collect::<Vec<_>>()
+        (0..10).map(|_| strategy.propose(&mut rng).unwrap().unwrap().design.fingerprint()).collect::<Vec<_>>()
     };
     assert_eq!(propose(&[&all]), propose(&[&all[..2], &all[2..]]));
 }
@@ -153,7 +151,8 @@ fn the_oldest_die_in_aging_evolution_and_the_worst_in_nsga2() {
         let mut rng = rng::stream(9, "test", &[]);
         let children: Vec<Architecture> =
             (0..60).filter_map(|_| Some(strategy.propose(&mut rng).unwrap()?.design)).collect();
-        let mut edits = |_| space::random_edit(&setting.space.initial[0], &setting.space.morphisms, &mut rng);
+        let mut edits =
+            |_| space::random_edit(&setting.space.initial[0], &setting.space.morphisms, "", &mut rng);
         let of_best: Vec<Fingerprint> =
             (0..3000).filter_map(|n| edits(n).unwrap()).map(|(_, child)| child.fingerprint()).collect();
         let found = children.iter().any(|child| of_best.contains(&child.fingerprint()));
@@ -167,7 +166,8 @@ fn nash_climbs_from_the_best_network_alone() {
     let mut strategy = new(setting.clone()).unwrap();
     strategy.tell(&members(&setting, &[(0.3, 1.0), (0.1, 9.0), (0.2, 2.0)])).unwrap();
     let mut rng = rng::stream(10, "test", &[]);
-    let proposals: Vec<Proposal<Networks>> = (0..60).filter_map(|_| strategy.propose(&mut rng).unwrap()).collect();
+    let proposals: Vec<Proposal<Networks>> =
+        (0..60).filter_map(|_| strategy.propose(&mut rng).unwrap()).collect();
     assert!(proposals.len() > 50 && proposals.iter().all(|proposal| proposal.parent == Some(1)));
     let unchanged = proposals.iter().filter(|one| one.design == setting.space.initial[1]).count();
     assert!((1..30).contains(&unchanged), "{unchanged} train on");

@@ -67,7 +67,9 @@ impl Objective {
     pub fn normalised(&self, value: f64) -> f64 {
         match self.scale {
             Scale::Linear => (value - self.ideal) / (self.reference - self.ideal),
-            Scale::Log => (value.max(f64::MIN_POSITIVE) / self.ideal).ln() / (self.reference / self.ideal).ln(),
+            Scale::Log => {
+                (value.max(f64::MIN_POSITIVE) / self.ideal).ln() / (self.reference / self.ideal).ln()
+            }
         }
     }
 }
@@ -206,7 +208,11 @@ impl Study {
         };
         let seeds: Vec<String> = self.seeds.iter().map(u64::to_string).collect();
         if seeds.is_empty() || twice(&seeds).is_some() {
-            return Err(wrong("seeds", "a number of seeds, or different ones", format!("[{}]", seeds.join(", "))));
+            return Err(wrong(
+                "seeds",
+                "a number of seeds, or different ones",
+                format!("[{}]", seeds.join(", ")),
+            ));
         }
         let names: Vec<String> = self.methods.iter().map(|method| method.name.clone()).collect();
         if names.is_empty() || names.iter().any(String::is_empty) {

@@ -8,8 +8,8 @@ use super::{Evaluation, Prepared, StudyFolder, Trace, TrueFront};
 use crate::config::Budget;
 use crate::pareto::{Points, attainment_surfaces, epsilon_additive, hypervolume, igd_plus};
 use crate::report::{
-    BandPoint, CheckView, CurveView, FigureView, FrontRow, IntervalView, MethodView, ObjectiveView, ShareView, StudyView,
-    TestView,
+    BandPoint, CheckView, CurveView, FigureView, FrontRow, IntervalView, MethodView, ObjectiveView,
+    ShareView, StudyView, TestView,
 };
 use crate::{Result, objective, rng};
 
@@ -64,7 +64,8 @@ impl<'a> Measured<'a> {
         for (place, evaluation) in trace.evaluations.iter().enumerate() {
             let Some(values) = &evaluation.values else { continue };
             let point = normalised(objectives, values);
-            let no_better = |(_, known): &(_, Vec<f64>)| known.iter().zip(&point).all(|(known, new)| known <= new);
+            let no_better =
+                |(_, known): &(_, Vec<f64>)| known.iter().zip(&point).all(|(known, new)| known <= new);
             if front.iter().any(no_better) {
                 continue;
             }
@@ -122,7 +123,8 @@ pub fn of(prepared: &Prepared, folder: &StudyFolder) -> Result<StudyView> {
         let measured = runs.iter().map(|run| Measured::new(run, objectives)).collect::<Result<_>>()?;
         methods.push((method.name.clone(), measured));
     }
-    let start = |over: Over| methods.iter().flat_map(|(_, runs)| runs).map(|run| run.end(over)).fold(0.0, f64::max);
+    let start =
+        |over: Over| methods.iter().flat_map(|(_, runs)| runs).map(|run| run.end(over)).fold(0.0, f64::max);
     let over: Vec<Over> = Over::ALL.into_iter().filter(|&over| start(over) > 0.0).collect();
     Ok(StudyView {
         title: study.title.clone(),
@@ -137,7 +139,10 @@ pub fn of(prepared: &Prepared, folder: &StudyFolder) -> Result<StudyView> {
         intervals: objectives.iter().map(interval_view).collect(),
         reference_hypervolume: reference,
         reference_known: best.known,
-        methods: methods.iter().map(|(name, runs)| method_view(prepared, name, runs, (&best, &best_normalised, reference))).collect::<Result<_>>()?,
+        methods: methods
+            .iter()
+            .map(|(name, runs)| method_view(prepared, name, runs, (&best, &best_normalised, reference)))
+            .collect::<Result<_>>()?,
         curves: over.iter().map(|&over| curve(over, &methods)).collect(),
         attainment: attainment(objectives.len(), &methods)?,
         front: front(&best, &traces),
@@ -186,7 +191,13 @@ fn method_view(
     let mut add = |name: String, unit: &str, smaller: bool, values: Vec<f64>| {
         // A run that never came so far has no value; the quartiles are those of infinity then.
         let spread = quartiles(&values).filter(|_| !values.is_empty());
-        figures.push(FigureView { name, unit: unit.into(), smaller_is_better: smaller, spread: spread.map(band), values });
+        figures.push(FigureView {
+            name,
+            unit: unit.into(),
+            smaller_is_better: smaller,
+            spread: spread.map(band),
+            values,
+        });
     };
     let each = |of: &dyn Fn(&Measured<'_>) -> f64| runs.iter().map(of).collect::<Vec<f64>>();
     add("hypervolume".into(), "", false, each(&|run| run.hypervolume()));
@@ -205,7 +216,8 @@ fn method_view(
     add("additive epsilon".into(), "", true, epsilon);
     add("size of the front".into(), "count", false, each(&|run| run.front.len() as f64));
     if best.known {
-        let found = |run: &Measured<'_>| best.rows.iter().filter(|row| run.front.contains(row)).count() as f64;
+        let found =
+            |run: &Measured<'_>| best.rows.iter().filter(|row| run.front.contains(row)).count() as f64;
         add(format!("of the {} best found", best.rows.len()), "count", false, each(&found));
     }
     let first = &objectives[0];
@@ -218,10 +230,16 @@ fn method_view(
             let unit = objective_view(objective).unit;
             let bound = crate::report::format_value(&unit, bound);
             let unit = objective_view(first).unit;
-            add(format!("least {} with {} up to {bound}", first.name, objective.name), &unit, true, each(&least));
+            add(
+                format!("least {} with {} up to {bound}", first.name, objective.name),
+                &unit,
+                true,
+                each(&least),
+            );
         }
     }
-    let over = if matches!(prepared.study.budget, Budget::Compute(_)) { Over::Compute } else { Over::Evaluations };
+    let over =
+        if matches!(prepared.study.budget, Budget::Compute(_)) { Over::Compute } else { Over::Evaluations };
     for share in REACHED {
         let name = format!("{} to {:.0} % of the best hypervolume", over.title(), 100.0 * share);
         add(name, "count", true, each(&|run| run.first(over, share * reference)));
@@ -260,7 +278,10 @@ fn curve(over: Over, methods: &[(String, Vec<Measured<'_>>)]) -> CurveView {
 }
 
 /// The surfaces that a quarter, half and three quarters of the runs attained; for two objectives only.
-fn attainment(objectives: usize, methods: &[(String, Vec<Measured<'_>>)]) -> Result<Vec<(String, [Vec<[f64; 2]>; 3])>> {
+fn attainment(
+    objectives: usize,
+    methods: &[(String, Vec<Measured<'_>>)],
+) -> Result<Vec<(String, [Vec<[f64; 2]>; 3])>> {
     if objectives != 2 {
         return Ok(Vec::new());
     }
@@ -286,7 +307,9 @@ fn front(best: &TrueFront, traces: &BTreeMap<String, Vec<Trace>>) -> Vec<FrontRo
             let mut hit = BTreeSet::new();
             for evaluation in &trace.evaluations {
                 let Some(values) = &evaluation.values else { continue };
-                let place = best.rows.binary_search_by(|row| row.partial_cmp(values).unwrap_or(std::cmp::Ordering::Less));
+                let place = best
+                    .rows
+                    .binary_search_by(|row| row.partial_cmp(values).unwrap_or(std::cmp::Ordering::Less));
                 if let Ok(place) = place
                     && hit.insert(place)
                 {
@@ -308,7 +331,13 @@ fn tests(methods: &[(String, Vec<Measured<'_>>)]) -> Vec<TestView> {
             let (of_a, of_b) = (values(of_a), values(of_b));
             let median = |values: &[f64]| quartiles(values).map_or(0.0, |spread| spread.median);
             let difference = median(&of_a) - median(&of_b);
-            rows.push(TestView { a: a.clone(), b: b.clone(), difference, p: rank_sum(&of_a, &of_b), corrected: 1.0 });
+            rows.push(TestView {
+                a: a.clone(),
+                b: b.clone(),
+                difference,
+                p: rank_sum(&of_a, &of_b),
+                corrected: 1.0,
+            });
         }
     }
     let corrected = holm(&rows.iter().map(|row| row.p).collect::<Vec<_>>());
@@ -317,8 +346,14 @@ fn tests(methods: &[(String, Vec<Measured<'_>>)]) -> Vec<TestView> {
 }
 
 /// The share of its budget after which each method is, in the mean, as good as the baseline at its end.
-fn shares(baseline: Option<&str>, budget: &Budget, methods: &[(String, Vec<Measured<'_>>)]) -> Vec<ShareView> {
-    let Some((_, base)) = methods.iter().find(|(name, runs)| Some(name.as_str()) == baseline && !runs.is_empty()) else {
+fn shares(
+    baseline: Option<&str>,
+    budget: &Budget,
+    methods: &[(String, Vec<Measured<'_>>)],
+) -> Vec<ShareView> {
+    let Some((_, base)) =
+        methods.iter().find(|(name, runs)| Some(name.as_str()) == baseline && !runs.is_empty())
+    else {
         return Vec::new();
     };
     let (over, whole) = match *budget {
@@ -327,7 +362,9 @@ fn shares(baseline: Option<&str>, budget: &Budget, methods: &[(String, Vec<Measu
         Budget::Seconds(seconds) => (Over::Time, seconds),
         Budget::Generations(_) => return Vec::new(),
     };
-    let mean = |runs: &[&Measured<'_>], x: f64| runs.iter().map(|run| run.at(over, x)).sum::<f64>() / runs.len() as f64;
+    let mean = |runs: &[&Measured<'_>], x: f64| {
+        runs.iter().map(|run| run.at(over, x)).sum::<f64>() / runs.len() as f64
+    };
     let share = |runs: &[&Measured<'_>], base: &[&Measured<'_>]| {
         let goal = base.iter().map(|run| run.hypervolume()).sum::<f64>() / base.len() as f64;
         // The mean grows only where a run grows.
@@ -343,12 +380,18 @@ fn shares(baseline: Option<&str>, budget: &Budget, methods: &[(String, Vec<Measu
     others
         .map(|(name, runs)| {
             let all = |runs: &'_ [Measured<'_>]| -> Vec<usize> { (0..runs.len()).collect() };
-            let pick = |places: &[&usize], runs| places.iter().map(|&&place| at(runs, place)).collect::<Vec<_>>();
+            let pick =
+                |places: &[&usize], runs| places.iter().map(|&&place| at(runs, place)).collect::<Vec<_>>();
             let (of_a, of_b) = (all(runs), all(base));
             let of = |a: &[&usize], b: &[&usize]| share(&pick(a, runs), &pick(b, base));
             let point = of(&of_a.iter().collect::<Vec<_>>(), &of_b.iter().collect::<Vec<_>>());
             let interval = bootstrap((&of_a, &of_b), of, &mut rng::stream(0, "bootstrap", &[]));
-            ShareView { method: name.clone(), baseline: baseline.unwrap_or_default().into(), share: point, interval }
+            ShareView {
+                method: name.clone(),
+                baseline: baseline.unwrap_or_default().into(),
+                share: point,
+                interval,
+            }
         })
         .collect()
 }

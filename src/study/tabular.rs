@@ -124,8 +124,10 @@ impl Run<'_> {
         let admit = |proposal: &Proposal<Rows>| {
             let row = proposal.design.row;
             let costs = reading.objectives(row);
-            let within = config.max.iter().all(|(name, bound)| costs.get(name).is_none_or(|cost| cost <= bound));
-            let above = config.min.iter().all(|(name, bound)| costs.get(name).is_none_or(|cost| cost >= bound));
+            let within =
+                config.max.iter().all(|(name, bound)| costs.get(name).is_none_or(|cost| cost <= bound));
+            let above =
+                config.min.iter().all(|(name, bound)| costs.get(name).is_none_or(|cost| cost >= bound));
             let new = within && above && !seen.contains(&row) && proposed.insert(row);
             // The error is known only of what was evaluated.
             let cheap = costs.into_iter().filter(|(name, _)| *name != reading.columns[0].0);

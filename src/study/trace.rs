@@ -1,9 +1,13 @@
 //! What a run of a study leaves behind, and where it is kept.
 
 use std::collections::BTreeMap;
+use std::io::{BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
+use flate2::Compression;
+use flate2::read::GzDecoder;
+use flate2::write::GzEncoder;
 use rusqlite::{Connection, params};
 use serde::{Deserialize, Serialize};
 
@@ -52,7 +56,7 @@ const SCHEMA: &str = "
 CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS runs (
     method TEXT NOT NULL, seed INTEGER NOT NULL, seconds REAL NOT NULL, \"end\" TEXT NOT NULL,
-    evaluations TEXT NOT NULL, PRIMARY KEY (method, seed));
+    evaluations BLOB NOT NULL, PRIMARY KEY (method, seed));
 ";
 
 impl StudyFolder {
@@ -64,7 +68,9 @@ impl StudyFolder {
         let of_study = |problem: String| Error::Run { path: path.into(), problem };
         let occupied = path.read_dir().is_ok_and(|mut entries| entries.next().is_some());
         if occupied && !path.join(FILE).exists() {
-            return Err(of_study(format!("it is not empty and has no {FILE}; choose a new folder with --out")));
+            return Err(of_study(format!(
+                "it is not empty and has no {FILE}; choose a new folder with --out"
+            )));
         }
         std::fs::create_dir_all(path).map_err(Error::io("create", path))?;
         let lock = Lock::take(path)?;
@@ -112,7 +118,10 @@ impl StudyFolder {
     /// # Errors
     /// If the folder cannot be written.
     pub fn add(&self, trace: &Trace) -> Result<()> {
-        let evaluations = crate::store::encode(&trace.evaluations)?;
+        let mut packed = GzEncoder::new(Vec::new(), Compression::fast());
+        let text = crate::store::encode(&trace.evaluations)?;
+        let packed = packed.write_all(text.as_bytes()).and_then(|()| packed.finish());
+        let evaluations = packed.map_err(Error::io("write", &self.path))?;
         let connection = self.connection.lock().unwrap_or_else(PoisonError::into_inner);
         connection.execute(
             "INSERT OR REPLACE INTO runs VALUES (?1, ?2, ?3, ?4, ?5)",
@@ -144,10 +153,12 @@ impl StudyFolder {
         while let Some(row) = rows.next()? {
             let method: String = row.get("method")?;
             let seed = row.get::<_, i64>("seed")? as u64;
-            let text: String = row.get("evaluations")?;
-            let what = || format!("the run of {method} with seed {seed} in {}", self.path.join(FILE).display());
-            let evaluations =
-                serde_json::from_str(&text).map_err(|source| Error::Json { what: what(), source })?;
+            let packed: Vec<u8> = row.get("evaluations")?;
+            let text = GzDecoder::new(packed.as_slice());
+            let what =
+                || format!("the run of {method} with seed {seed} in {}", self.path.join(FILE).display());
+            let evaluations = serde_json::from_reader(BufReader::new(text))
+                .map_err(|source| Error::Json { what: what(), source })?;
             let (seconds, end) = (row.get("seconds")?, row.get("end")?);
             let trace = Trace { method: method.clone(), seed, seconds, end, evaluations };
             traces.entry(method).or_default().push(trace);

@@ -65,7 +65,7 @@ mod tests {
         let mut networks = space::initial(Shape::map(1, 16, 16), 10).unwrap();
         while networks.len() < count {
             let from = &networks[networks.len() / 2];
-            let next = space::random_edit(from, catalog::all(), &mut rng).unwrap();
+            let next = space::random_edit(from, catalog::all(), "", &mut rng).unwrap();
             networks.push(next.unwrap().1);
         }
         networks

@@ -145,8 +145,7 @@ impl Cell {
 fn cell(adjacency: &str, operations: &str) -> std::result::Result<Cell, String> {
     let operations: Vec<&str> = operations.split(',').collect();
     let vertices = operations.len();
-    let bits: Option<Vec<u8>> =
-        adjacency.chars().map(|bit| bit.to_digit(2).map(|bit| bit as u8)).collect();
+    let bits: Option<Vec<u8>> = adjacency.chars().map(|bit| bit.to_digit(2).map(|bit| bit as u8)).collect();
     let bits = bits
         .filter(|bits| (2..=VERTICES).contains(&vertices) && bits.len() == vertices * vertices)
         .ok_or_else(|| format!("`{adjacency}` is no adjacency matrix of {vertices} vertices"))?;

@@ -85,7 +85,8 @@ fn record(adjacency: &str, operations: &str, epochs: u32, validation: f64) -> Ve
 }
 
 fn framed(data: &[u8]) -> Vec<u8> {
-    let masked = |data: &[u8]| (crc32c::crc32c(data).rotate_right(15).wrapping_add(0xa282_ead8)).to_le_bytes();
+    let masked =
+        |data: &[u8]| (crc32c::crc32c(data).rotate_right(15).wrapping_add(0xa282_ead8)).to_le_bytes();
     let length = (data.len() as u64).to_le_bytes();
     [&length[..], &masked(&length), data, &masked(data)].concat()
 }
