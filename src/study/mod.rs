@@ -147,3 +147,6 @@ impl Prepared {
 fn run_folder(folder: &StudyFolder, method: &Method, seed: u64) -> PathBuf {
     folder.path.join("runs").join(format!("{}-{seed}", method.file_name()))
 }
+
+#[cfg(test)]
+mod tests;

@@ -32,7 +32,7 @@ def output(command):
 
 def best(line):
     """The file, the class and its chance of a line of either side: `a.png: 3 98.2%`, `a.png: 3 98.2 %, 8 1.1 %, ..`."""
-    path, name, chance = re.match(r"(.*?): (\S+) ([\d.]+)\s?%", line.replace("\u00a0", " ")).groups()
+    path, name, chance = re.match(r"(.*?): (.+?) ([\d.]+)\s?%", line.replace("\u00a0", " ")).groups()
     return path, name, float(chance)
 
 
