@@ -329,7 +329,7 @@ fn tables(view: &StudyView) -> Vec<(&'static str, Vec<Vec<String>>)> {
     }
     let mut tests = vec![row(&["a", "b", "difference_of_medians", "p", "p_holm"])];
     for test in &view.tests {
-        let numbers = [test.difference, test.p, test.corrected].map(|number| number.to_string());
+        let numbers = [test.difference, test.p, test.corrected].map(|number| format!("{number:e}"));
         tests.push([vec![test.a.clone(), test.b.clone()], numbers.to_vec()].concat());
     }
     let methods: Vec<String> = view.methods.iter().map(|method| method.name.clone()).collect();
@@ -457,6 +457,20 @@ fn text(unit: &str, value: f64) -> String {
     }
 }
 
+/// "0.51–0.54", "19.1–24.1 %".
+fn range(unit: &str, low: f64, high: f64) -> String {
+    let (low, high) = (text(unit, low), text(unit, high));
+    if low == high {
+        return low;
+    }
+    let split =
+        |text: &str| text.split_once('\u{a0}').map(|(number, unit)| (number.to_owned(), unit.to_owned()));
+    match (split(&low), split(&high)) {
+        (Some((number, of_low)), Some((_, of_high))) if of_low == of_high => format!("{number}–{high}"),
+        _ => format!("{low}–{high}"),
+    }
+}
+
 fn figures(view: &StudyView) -> Markup {
     let names: Vec<&FigureView> =
         view.methods.first().map_or(Vec::new(), |method| method.figures.iter().collect());
@@ -474,7 +488,7 @@ fn figures(view: &StudyView) -> Markup {
     html! {
         p { "Medians over the runs; below them the quartiles. The best median of a row is marked. " (measured(view)) }
         div.scroll tabindex="0" {
-            table {
+            table.dense {
                 thead { tr {
                     th scope="col" { "" }
                     @for method in &view.methods { th.n scope="col" { (swatch(view, &method.name)) (method.name) } }
@@ -488,7 +502,7 @@ fn figures(view: &StudyView) -> Markup {
                                 td.n { @match found.spread {
                                     Some([low, median, high]) => {
                                         @if Some(median) == best[place] { mark { (text(&found.unit, median)) } } @else { (text(&found.unit, median)) }
-                                        br; span.muted { (text(&found.unit, low)) " to " (text(&found.unit, high)) }
+                                        br; span.muted { (range(&found.unit, low, high)) }
                                     }
                                     None => { "–" }
                                 } }

@@ -125,7 +125,9 @@ pub fn of(prepared: &Prepared, folder: &StudyFolder) -> Result<StudyView> {
     }
     let start =
         |over: Over| methods.iter().flat_map(|(_, runs)| runs).map(|run| run.end(over)).fold(0.0, f64::max);
-    let over: Vec<Over> = Over::ALL.into_iter().filter(|&over| start(over) > 0.0).collect();
+    // How fast a table answers says nothing of a method.
+    let of_interest = |over: &Over| start(*over) > 0.0 && (*over != Over::Time || !best.known);
+    let over: Vec<Over> = Over::ALL.into_iter().filter(of_interest).collect();
     Ok(StudyView {
         title: study.title.clone(),
         problem: problem(prepared),

@@ -84,7 +84,7 @@ pub(super) fn run(method: &Method, seed: u64, reading: &Reading, stop: &Stop) ->
             break;
         }
         if !run.generation(evaluations, &mut rng::stream(seed, "propose", &[generation]))? {
-            end = format!("the strategy found nothing new after {} evaluations", run.evaluations.len());
+            end = "the strategy found nothing new".into();
             break;
         }
     }

@@ -156,7 +156,10 @@ fn a_report_has_every_part_and_tells_methods_apart() {
     assert!(page.contains("lemonade has the largest median hypervolume"), "{:?}", view.tests);
     assert_eq!((view.tests.len(), view.shares.len()), (1, 1));
     let share = &view.shares[0];
-    assert!(share.share < 1.0 && share.interval.0 <= share.share && share.share <= share.interval.1, "{share:?}");
+    assert!(
+        share.share < 1.0 && share.interval.0 <= share.share && share.share <= share.interval.1,
+        "{share:?}"
+    );
     // What was tuned is told nowhere in this study.
     assert!(view.checklist.iter().any(|check| check.question.contains("tuned") && check.answer.is_none()));
     for file in ["final.csv", "curves.csv", "tests.csv", "front.csv", "plots/attainment.svg"] {
