@@ -144,3 +144,65 @@ fn nsga2_and_sms_emoa_reach_what_pymoo_reaches() {
         }
     }
 }
+
+/// A member at a point of the plane that is worth what it is.
+fn at(id: u64, parent: Option<u64>, values: [f64; 2]) -> Member<Vectors> {
+    let objectives = BTreeMap::from([("f0".to_string(), values[0]), ("f1".to_string(), values[1])]);
+    Member { id, parent, design: values.to_vec(), objectives }
+}
+
+fn differential_evolution() -> Box<dyn Strategy<Vectors>> {
+    let mut config = Config { strategy: "de".into(), ..Config::default() };
+    config.objectives = vec!["f0".into(), "f1".into()];
+    config.evolution.population = 4;
+    new(Arc::new(Setting { config, space: Vectors(2), cheap: Vec::new() })).unwrap()
+}
+
+/// Algorithm 1 of the paper: a gene is the target's, or that of base + 0.5 (plus - minus), or drawn anew if that is outside.
+#[test]
+fn children_of_differential_evolution_are_those_of_the_paper() {
+    let mut strategy = differential_evolution();
+    let points = [[0.1, 0.9], [0.3, 0.6], [0.5, 0.35], [0.8, 0.05]];
+    let members: Vec<_> = (0..4).map(|id| at(id as u64, None, points[id])).collect();
+    strategy.tell(&members).unwrap();
+    let mut rng = rng::stream(11, "de", &[]);
+    let mut crossed = 0;
+    for _ in 0..200 {
+        let Some(proposal) = strategy.propose(&mut rng).unwrap() else { panic!("a full population") };
+        let target = proposal.parent.unwrap() as usize;
+        let others: Vec<usize> = (0..4).filter(|&id| id != target).collect();
+        // Of four members all take part: the three others in some order.
+        let orders = [[0, 1, 2], [0, 2, 1], [1, 0, 2], [1, 2, 0], [2, 0, 1], [2, 1, 0]];
+        let explained = orders.iter().any(|order| {
+            let [base, plus, minus] = order.map(|place| points[others[place]]);
+            (0..2).all(|gene| {
+                let (found, mutated) = (proposal.design[gene], base[gene] + 0.5 * (plus[gene] - minus[gene]));
+                let redrawn = !(0.0..=1.0).contains(&mutated) && (0.0..1.0).contains(&found);
+                found == points[target][gene] || found == mutated || redrawn
+            })
+        });
+        assert!(explained, "{:?} for {target}", proposal.design);
+        assert_ne!(proposal.design, points[target], "one gene at least is new");
+        crossed += usize::from((0..2).any(|gene| proposal.design[gene] == points[target][gene]));
+    }
+    // One of two genes is certain to change, the other with probability 1/2.
+    assert!((70..130).contains(&crossed), "{crossed} of 200 keep a gene");
+}
+
+#[test]
+fn a_child_of_differential_evolution_stands_against_its_target() {
+    let targets = |child: [f64; 2]| {
+        let mut strategy = differential_evolution();
+        let points = [[0.1, 0.9], [0.3, 0.6], [0.5, 0.35], [0.8, 0.05]];
+        let members: Vec<_> = (0..4).map(|id| at(id as u64, None, points[id])).collect();
+        strategy.tell(&members).unwrap();
+        strategy.tell(&[at(9, Some(1), child)]).unwrap();
+        let mut rng = rng::stream(12, "de", &[]);
+        let ids = (0..100).map(|_| strategy.propose(&mut rng).unwrap().unwrap().parent.unwrap());
+        ids.collect::<std::collections::BTreeSet<u64>>().into_iter().collect::<Vec<u64>>()
+    };
+    assert_eq!(targets([0.2, 0.5]), [0, 2, 3, 9], "it dominates its target and takes its place");
+    assert_eq!(targets([0.4, 0.7]), [0, 1, 2, 3], "it is dominated and forgotten");
+    // Neither: of five the most crowded goes, which is the child's neighbour or the child.
+    assert_eq!(targets([0.31, 0.59]).len(), 4);
+}

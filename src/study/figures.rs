@@ -2,14 +2,16 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::checklist::checklist;
 use super::config::{Objective, Scale};
+use super::measured::{Measured, Over, normalised};
 use super::statistics::{Quartiles, bootstrap, holm, quartiles, rank_sum};
-use super::{Evaluation, Prepared, StudyFolder, Trace, TrueFront};
+use super::{Prepared, StudyFolder, Trace, TrueFront};
 use crate::config::Budget;
 use crate::pareto::{Points, attainment_surfaces, epsilon_additive, hypervolume, igd_plus};
 use crate::report::{
-    BandPoint, CheckView, CurveView, FigureView, FrontRow, IntervalView, MethodView, ObjectiveView,
-    ShareView, StudyView, TestView,
+    BandPoint, CurveView, FigureView, FrontRow, IntervalView, MethodView, ObjectiveView, ShareView,
+    StudyView, TestView,
 };
 use crate::{Result, objective, rng};
 
@@ -17,94 +19,6 @@ use crate::{Result, objective, rng};
 const GRID: usize = 160;
 /// Shares of the reference front's hypervolume whose first reaching is told.
 const REACHED: [f64; 3] = [0.9, 0.95, 0.99];
-
-/// What the hypervolume of a run is followed over.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Over {
-    Evaluations,
-    Compute,
-    Time,
-}
-
-impl Over {
-    const ALL: [Self; 3] = [Self::Evaluations, Self::Compute, Self::Time];
-
-    fn of(self, place: usize, evaluation: &Evaluation) -> f64 {
-        match self {
-            Self::Evaluations => (place + 1) as f64,
-            Self::Compute => evaluation.compute,
-            Self::Time => evaluation.seconds,
-        }
-    }
-
-    fn title(self) -> &'static str {
-        match self {
-            Self::Evaluations => "evaluations",
-            Self::Compute => "multiply-adds of training",
-            Self::Time => "seconds of a run",
-        }
-    }
-}
-
-/// A run, measured.
-struct Measured<'a> {
-    trace: &'a Trace,
-    /// Where the hypervolume grew: place of the evaluation, and the hypervolume from there on.
-    steps: Vec<(usize, f64)>,
-    /// The final front, in the objectives' own units and normalised.
-    front: Vec<Vec<f64>>,
-    normalised: Vec<Vec<f64>>,
-}
-
-impl<'a> Measured<'a> {
-    fn new(trace: &'a Trace, objectives: &[Objective]) -> Result<Self> {
-        let mut front: Vec<(Vec<f64>, Vec<f64>)> = Vec::new();
-        let mut steps = Vec::new();
-        let corner = vec![1.0; objectives.len()];
-        for (place, evaluation) in trace.evaluations.iter().enumerate() {
-            let Some(values) = &evaluation.values else { continue };
-            let point = normalised(objectives, values);
-            let no_better =
-                |(_, known): &(_, Vec<f64>)| known.iter().zip(&point).all(|(known, new)| known <= new);
-            if front.iter().any(no_better) {
-                continue;
-            }
-            front.retain(|(_, known)| !point.iter().zip(known).all(|(new, known)| new <= known));
-            front.push((values.clone(), point));
-            let points: Vec<&Vec<f64>> = front.iter().map(|(_, point)| point).collect();
-            steps.push((place, hypervolume(&Points::new(&points)?, &corner)?));
-        }
-        front.sort_by(|a, b| a.0.partial_cmp(&b.0).unwrap_or(std::cmp::Ordering::Equal));
-        let (front, normalised) = front.into_iter().unzip();
-        Ok(Self { trace, steps, front, normalised })
-    }
-
-    fn hypervolume(&self) -> f64 {
-        self.steps.last().map_or(0.0, |step| step.1)
-    }
-
-    /// The hypervolume at `x`.
-    fn at(&self, over: Over, x: f64) -> f64 {
-        let reached = |step: &(usize, f64)| over.of(step.0, &self.trace.evaluations[step.0]) <= x;
-        let count = self.steps.partition_point(reached);
-        count.checked_sub(1).map_or(0.0, |last| self.steps[last].1)
-    }
-
-    /// After how much the hypervolume was at least `least`; never: infinite.
-    fn first(&self, over: Over, least: f64) -> f64 {
-        let step = self.steps.iter().find(|step| step.1 >= least);
-        step.map_or(f64::INFINITY, |step| over.of(step.0, &self.trace.evaluations[step.0]))
-    }
-
-    fn end(&self, over: Over) -> f64 {
-        let last = self.trace.evaluations.len().checked_sub(1);
-        last.map_or(0.0, |last| over.of(last, &self.trace.evaluations[last]))
-    }
-}
-
-fn normalised(objectives: &[Objective], values: &[f64]) -> Vec<f64> {
-    objectives.iter().zip(values).map(|(objective, &value)| objective.normalised(value)).collect()
-}
 
 /// Everything that the report of a study shows.
 ///
@@ -123,10 +37,9 @@ pub fn of(prepared: &Prepared, folder: &StudyFolder) -> Result<StudyView> {
         let measured = runs.iter().map(|run| Measured::new(run, objectives)).collect::<Result<_>>()?;
         methods.push((method.name.clone(), measured));
     }
-    let start =
-        |over: Over| methods.iter().flat_map(|(_, runs)| runs).map(|run| run.end(over)).fold(0.0, f64::max);
+    let machine: Vec<(String, String)> = folder.machine()?;
     // How fast a table answers says nothing of a method.
-    let of_interest = |over: &Over| start(*over) > 0.0 && (*over != Over::Time || !best.known);
+    let of_interest = |over: &Over| end(&methods, *over) > 0.0 && (*over != Over::Time || !best.known);
     let over: Vec<Over> = Over::ALL.into_iter().filter(of_interest).collect();
     Ok(StudyView {
         title: study.title.clone(),
@@ -150,10 +63,15 @@ pub fn of(prepared: &Prepared, folder: &StudyFolder) -> Result<StudyView> {
         front: front(&best, &traces),
         tests: tests(&methods),
         shares: shares(study.baseline.as_deref(), &study.budget, &methods),
-        checklist: checklist(prepared, &traces),
+        checklist: checklist(prepared, &traces, &machine),
         settings: study.text.clone(),
-        machine: crate::machine::describe(),
+        machine,
     })
+}
+
+/// Where the longest run ends.
+fn end(methods: &[(String, Vec<Measured<'_>>)], over: Over) -> f64 {
+    methods.iter().flat_map(|(_, runs)| runs).map(|run| run.end(over)).fold(0.0, f64::max)
 }
 
 fn problem(prepared: &Prepared) -> String {
@@ -267,7 +185,7 @@ fn band(spread: Quartiles) -> [f64; 3] {
 
 /// The hypervolume of each method over evaluations, compute or time: the median and the middle half of the runs.
 fn curve(over: Over, methods: &[(String, Vec<Measured<'_>>)]) -> CurveView {
-    let end = methods.iter().flat_map(|(_, runs)| runs).map(|run| run.end(over)).fold(0.0, f64::max);
+    let end = end(methods, over);
     let grid: Vec<f64> = (1..=GRID).map(|place| end * place as f64 / GRID as f64).collect();
     let line = |(name, runs): &(String, Vec<Measured<'_>>)| {
         let at = |&x: &f64| {
@@ -379,58 +297,11 @@ fn shares(
         places.get(first).map_or(f64::INFINITY, |x| x / whole)
     };
     let others = methods.iter().filter(|(name, runs)| Some(name.as_str()) != baseline && !runs.is_empty());
-    others
-        .map(|(name, runs)| {
-            let all = |runs: &'_ [Measured<'_>]| -> Vec<usize> { (0..runs.len()).collect() };
-            let pick =
-                |places: &[&usize], runs| places.iter().map(|&&place| at(runs, place)).collect::<Vec<_>>();
-            let (of_a, of_b) = (all(runs), all(base));
-            let of = |a: &[&usize], b: &[&usize]| share(&pick(a, runs), &pick(b, base));
-            let point = of(&of_a.iter().collect::<Vec<_>>(), &of_b.iter().collect::<Vec<_>>());
-            let interval = bootstrap((&of_a, &of_b), of, &mut rng::stream(0, "bootstrap", &[]));
-            ShareView {
-                method: name.clone(),
-                baseline: baseline.unwrap_or_default().into(),
-                share: point,
-                interval,
-            }
-        })
-        .collect()
-}
-
-fn at<'a, 'b>(runs: &'a [Measured<'b>], place: usize) -> &'a Measured<'b> {
-    &runs[place]
-}
-
-/// The checklist of Lindauer and Hutter ("Best practices for scientific research on neural architecture search", JMLR 2020, appendix),
-/// in our words, as far as a record answers it.
-fn checklist(prepared: &Prepared, traces: &BTreeMap<String, Vec<Trace>>) -> Vec<CheckView> {
-    let study = &prepared.study;
-    let version = crate::machine::version();
-    let has = |strategy: &str| study.methods.iter().any(|method| method.config.strategy == strategy);
-    let seconds: f64 = traces.values().flatten().map(|trace| trace.seconds).sum();
-    let longest = traces.values().flatten().map(|trace| trace.seconds).fold(0.0, f64::max);
-    let runs: usize = traces.values().map(Vec::len).sum();
-    let seeds = match study.seeds.as_slice() {
-        [first, .., last] if last - first + 1 == study.seeds.len() as u64 => format!("{first} to {last}"),
-        seeds => seeds.iter().map(u64::to_string).collect::<Vec<_>>().join(", "),
+    let view = |(name, runs): &(String, Vec<Measured<'_>>)| ShareView {
+        method: name.clone(),
+        baseline: baseline.unwrap_or_default().into(),
+        share: share(&runs.iter().collect::<Vec<_>>(), &base.iter().collect::<Vec<_>>()),
+        interval: bootstrap((runs, base), share, &mut rng::stream(0, "bootstrap", &[])),
     };
-    let is_table = prepared.reading.is_some();
-    let check = |question: &str, answer: Option<String>| CheckView { question: question.into(), answer };
-    let yes = |text: String| Some(text);
-    vec![
-        check("Is the code of the training pipeline, the search space and the methods available?", yes(format!("It is this program, paretomorph {version}; each method is one file of it."))),
-        check("Are the hyperparameters of training and of the methods stated, and the seeds?", yes(format!("The study's file stands below: what it does not state has the default of this version. Seeds: {seeds}."))),
-        check("Were all methods run on the same data, split, search space and training?", yes("One problem and one evaluation for all; what differs between methods is what their settings state below.".into())),
-        check("Were confounders such as hardware and library versions controlled?", yes("All runs came from this program on the machine below, side by side. Budgets of evaluations or training compute do not depend on its speed; a budget of time does.".into())),
-        check("Was performance compared over time?", yes("The curves above.".into())),
-        check("Was random search compared?", has("random").then(|| "It is among the methods.".into())),
-        check("Were ablations run?", study.ablations.clone()),
-        check("Were runs repeated, and how often?", (study.seeds.len() > 1).then(|| format!("{} runs of each method, {runs} in all so far.", study.seeds.len()))),
-        check("Is the spread of results reported?", (study.seeds.len() > 1).then(|| "Quartiles over the seeds, and pairwise tests with correction.".into())),
-        check("Was a tabular benchmark used for evaluation in depth?", is_table.then(|| "This is one: the true front is known.".into())),
-        check("How were hyperparameters tuned, and what did it cost?", study.tuning.clone()),
-        check("How long did the whole take, end to end?", (seconds > 0.0).then(|| format!("The runs took {seconds:.0} s together, the longest {longest:.1} s, everything from reading the data to the last evaluation counted."))),
-        check("What hardware was it?", yes(crate::machine::describe().into_iter().filter(|(name, _)| ["processor", "cores", "memory"].contains(&name.as_str())).map(|(name, value)| format!("{name}: {value}")).collect::<Vec<_>>().join("; "))),
-    ]
+    others.map(view).collect()
 }

@@ -4,8 +4,10 @@
 //! study's folder ([`StudyFolder`]), and a search that was interrupted goes on where it stopped. What is reported follows from
 //! the traces of the runs alone ([`figures`]).
 
+mod checklist;
 mod config;
 pub mod figures;
+mod measured;
 pub mod statistics;
 pub mod table;
 mod tabular;

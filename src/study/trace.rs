@@ -81,6 +81,7 @@ impl StudyFolder {
             None => {
                 folder.set("study", text)?;
                 folder.set("started", &machine::now())?;
+                folder.set("machine", &crate::store::encode(&machine::describe())?)?;
                 folder.set("format", FORMAT)?;
             }
             Some(format) if format != FORMAT => {
@@ -105,6 +106,16 @@ impl StudyFolder {
         let connection = self.connection.lock().unwrap_or_else(PoisonError::into_inner);
         let query = "SELECT value FROM meta WHERE key = ?1";
         Ok(connection.query_row(query, [key], |row| row.get(0)).optional()?)
+    }
+
+    /// What the study was begun on, as name and value, the program among them.
+    ///
+    /// # Errors
+    /// If the folder cannot be read, or holds something else.
+    pub fn machine(&self) -> Result<Vec<(String, String)>> {
+        let text = self.fact("machine")?.unwrap_or_else(|| "[]".into());
+        let what = || format!("`machine` in {}", self.path.join(FILE).display());
+        serde_json::from_str(&text).map_err(|source| Error::Json { what: what(), source })
     }
 
     fn set(&self, key: &str, value: &str) -> Result<()> {
