@@ -143,6 +143,10 @@ impl Space for Networks {
     fn size(&self, design: &Architecture) -> f64 {
         design.parameter_count() as f64
     }
+
+    fn price(&self, design: &Architecture) -> f64 {
+        design.macs() as f64
+    }
 }
 
 /// A small network by hand: a convolution block before each pooling and one after the last, twice as wide after the

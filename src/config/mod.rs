@@ -97,6 +97,9 @@ settings! {
         pub max_morphisms: usize = 3,
         /// Share of proposals that train their parent on unchanged ("continue").
         pub continue_share: f64 = 0.1,
+        /// How much children that are cheap to train are preferred: the probability to be accepted is divided by a child's
+        /// multiply-adds to this power; 0: not at all, as in the paper; 1: every order of magnitude of a front gets as much compute.
+        pub thrift: f64 = 0.0,
         /// The morphisms used; empty: the whole catalogue.
         pub morphisms: Vec<String> = vec![],
         /// Whether morphisms are used that change the function a little: drop_layer, prune, separate and others.

@@ -125,6 +125,8 @@ impl LemonadeConfig {
         require(self.accepted <= self.proposals, "lemonade.accepted", most, self.accepted)?;
         positive_count("lemonade.max_morphisms", self.max_morphisms)?;
         share("lemonade.continue_share", self.continue_share)?;
+        let thrift = (0.0..=4.0).contains(&self.thrift);
+        require(thrift, "lemonade.thrift", "from 0 to 4".to_string(), self.thrift)?;
         distinct("lemonade.morphisms", &self.morphisms, names)
     }
 }
@@ -284,6 +286,7 @@ mod tests {
             ("lemonade.accepted=61", "at most lemonade.proposals (60)"),
             ("lemonade.max_morphisms=0", "found 0"),
             ("lemonade.continue_share=1.0", "found 1"),
+            ("lemonade.thrift=-1", "from 0 to 4"),
             ("lemonade.morphisms=['wide']", "the nearest is \"widen\""),
             ("recipe.epochs=0", "found 0"),
             ("recipe.initial_epochs=0", "found 0"),

@@ -62,7 +62,10 @@ impl<S: Space> Strategy<S> for Lemonade<S> {
         let place =
             |candidate: &Candidate<S>| self.setting.place(&candidate.proposal.design, &candidate.costs);
         let places: Vec<Vec<f64>> = candidates.iter().map(place).collect();
-        let chances = self.chances(&places)?;
+        let (space, thrift) = (&self.setting.space, self.setting.config.lemonade.thrift);
+        let cheap = |candidate: &Candidate<S>| space.price(&candidate.proposal.design).max(1.0).powf(-thrift);
+        let chances = self.chances(&places)?.into_iter().zip(candidates);
+        let chances: Vec<f64> = chances.map(|(chance, candidate)| chance * cheap(candidate)).collect();
         Ok(sample_without_replacement(&chances, self.setting.config.lemonade.accepted, rng))
     }
 

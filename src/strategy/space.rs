@@ -34,6 +34,12 @@ pub trait Space: Clone + Send + Sync + 'static {
     /// How large a design is, where no cheap objective tells.
     fn size(&self, design: &Self::Design) -> f64;
 
+    /// What evaluating a design costs, in a unit of the space's own.
+    fn price(&self, design: &Self::Design) -> f64 {
+        let _ = design;
+        1.0
+    }
+
     /// A design with parts of two others; none if designs have no parts in common that could be exchanged.
     fn cross(&self, a: &Self::Design, b: &Self::Design, rng: &mut ChaCha8Rng) -> Option<Self::Design> {
         let _ = (a, b, rng);

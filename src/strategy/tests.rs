@@ -172,3 +172,28 @@ fn nash_climbs_from_the_best_network_alone() {
     let unchanged = proposals.iter().filter(|one| one.design == setting.space.initial[1]).count();
     assert!((1..30).contains(&unchanged), "{unchanged} train on");
 }
+
+#[test]
+fn thrift_accepts_cheap_children_first() {
+    let first_is_cheap = |thrift: f64| {
+        let mut config = Config::default();
+        config.lemonade.thrift = thrift;
+        let setting = setting_of(config, Shape::map(1, 28, 28));
+        let mut strategy = new(setting.clone()).unwrap();
+        strategy.tell(&start(&setting)).unwrap();
+        // Two networks, told to be of one size, so that density does not tell them apart.
+        let candidate = |design: &Architecture| Candidate {
+            proposal: Proposal { parent: None, edits: Vec::new(), design: design.clone() },
+            costs: BTreeMap::from([("params".to_string(), 5000.0)]),
+        };
+        let mut designs: Vec<&Architecture> = setting.space.initial.iter().collect();
+        designs.sort_by_key(|design| design.macs());
+        let (cheap, dear) = (designs[0], designs[designs.len() - 1]);
+        assert!(dear.macs() > 8 * cheap.macs());
+        let candidates = [candidate(dear), candidate(cheap)];
+        let mut rng = rng::stream(13, "thrift", &[]);
+        (0..400).filter(|_| strategy.screen(&candidates, &mut rng).unwrap()[0] == 1).count()
+    };
+    assert!((170..230).contains(&first_is_cheap(0.0)), "{}", first_is_cheap(0.0));
+    assert!(first_is_cheap(1.0) > 350, "{}", first_is_cheap(1.0));
+}
