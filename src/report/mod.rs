@@ -36,8 +36,8 @@ pub use format::value as format_value;
 pub use measuring::summary as measuring_summary;
 pub use png::render as render_png;
 pub use study::{
-    BandPoint, CheckView, CurveView, FigureView, FrontRow, IntervalView, MethodView, ShareView, StudyView,
-    TestView, write as write_study,
+    AttainmentView, BandPoint, CheckView, CurveView, FigureView, FrontRow, IntervalView, MethodView,
+    ShareView, StudyView, TestView, write as write_study,
 };
 pub use view::{
     FinishedView, HypervolumePoint, IndividualView, InheritanceRow, LayerKind, LayerView, MeasuringView,

@@ -51,7 +51,7 @@ pub struct StudyView {
     /// The hypervolume over evaluations, compute and time.
     pub curves: Vec<CurveView>,
     /// For each method what a quarter, half and three quarters of its runs attained.
-    pub attainment: Vec<(String, [Vec<[f64; 2]>; 3])>,
+    pub attainment: Vec<AttainmentView>,
     /// The reference front.
     pub front: Vec<FrontRow>,
     /// Each pair of methods.
@@ -127,6 +127,15 @@ pub struct BandPoint {
     pub x: f64,
     /// The quartiles.
     pub band: [f64; 3],
+}
+
+/// Empirical attainment surfaces of a method: the corners of each, the first objective ascending.
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct AttainmentView {
+    /// The method.
+    pub method: String,
+    /// What a quarter, half and three quarters of its runs attained.
+    pub surfaces: [Vec<[f64; 2]>; 3],
 }
 
 /// A member of the reference front.
@@ -267,7 +276,7 @@ fn polyline(points: impl Iterator<Item = Point>) -> String {
 fn attainment_plot(view: &StudyView) -> Svg {
     let (up_view, across_view) = (&view.objectives[0], &view.objectives[1]);
     let reference: Vec<[f64; 2]> = view.front.iter().map(|row| [row.values[0], row.values[1]]).collect();
-    let all = view.attainment.iter().flat_map(|(_, surfaces)| surfaces.iter().flatten()).chain(&reference);
+    let all = view.attainment.iter().flat_map(|one| one.surfaces.iter().flatten()).chain(&reference);
     // Beyond the reference point nothing counts.
     let limit = |objective: usize| view.intervals.get(objective).map_or(f64::INFINITY, |one| one.reference);
     let within = |objective: usize| {
@@ -283,7 +292,7 @@ fn attainment_plot(view: &StudyView) -> Svg {
     for point in &reference {
         svg.circle("p-faint", (x.at(point[1]).0, y.at(point[0]).0), 3.0);
     }
-    for (method, surfaces) in &view.attainment {
+    for AttainmentView { method, surfaces } in &view.attainment {
         let series = series(view, method);
         for (place, surface) in surfaces.iter().enumerate() {
             let class = format!("{} p-s{series}", if place == 1 { "p-line" } else { "p-thin" });

@@ -260,7 +260,7 @@ impl Study {
         let accuracy = source.accuracy.as_deref().unwrap_or(table.format().accuracy);
         let known = |key: &str, name: &str, more: &[&str]| {
             let all = [more, &columns].concat();
-            crate::config::one_of(key, &name.to_string(), &all)
+            crate::config::one_of(key, name, &all)
         };
         known("table.accuracy", accuracy, &[])?;
         for objective in &self.objectives {

@@ -10,8 +10,8 @@ use super::{Prepared, StudyFolder, Trace, TrueFront};
 use crate::config::Budget;
 use crate::pareto::{Points, attainment_surfaces, epsilon_additive, hypervolume, igd_plus};
 use crate::report::{
-    BandPoint, CurveView, FigureView, FrontRow, IntervalView, MethodView, ObjectiveView, ShareView,
-    StudyView, TestView,
+    AttainmentView, BandPoint, CurveView, FigureView, FrontRow, IntervalView, MethodView, ObjectiveView,
+    ShareView, StudyView, TestView,
 };
 use crate::{Result, objective, rng};
 
@@ -198,10 +198,7 @@ fn curve(over: Over, methods: &[(String, Vec<Measured<'_>>)]) -> CurveView {
 }
 
 /// The surfaces that a quarter, half and three quarters of the runs attained; for two objectives only.
-fn attainment(
-    objectives: usize,
-    methods: &[(String, Vec<Measured<'_>>)],
-) -> Result<Vec<(String, [Vec<[f64; 2]>; 3])>> {
+fn attainment(objectives: usize, methods: &[(String, Vec<Measured<'_>>)]) -> Result<Vec<AttainmentView>> {
     if objectives != 2 {
         return Ok(Vec::new());
     }
@@ -213,7 +210,7 @@ fn attainment(
             let place = (share * surfaces.len() as f64).ceil() as usize;
             surfaces[place.clamp(1, surfaces.len()) - 1].rows().map(|row| [row[0], row[1]]).collect()
         };
-        all.push((name.clone(), [at(0.25), at(0.5), at(0.75)]));
+        all.push(AttainmentView { method: name.clone(), surfaces: [at(0.25), at(0.5), at(0.75)] });
     }
     Ok(all)
 }

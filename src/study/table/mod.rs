@@ -7,7 +7,7 @@ mod nas_bench_macro;
 mod space;
 mod tfrecord;
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
@@ -44,9 +44,9 @@ struct Contents {
 /// How a row is found by its genes.
 enum Lookup {
     /// Each row has genes of its own.
-    Genes(HashMap<Vec<u8>, usize>),
+    Genes(BTreeMap<Vec<u8>, usize>),
     /// Different genes may be the same graph.
-    Graph(HashMap<nas_bench_101::Canonical, usize>),
+    Graph(BTreeMap<nas_bench_101::Canonical, usize>),
 }
 
 /// A table of designs with their objective values.

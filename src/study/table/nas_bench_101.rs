@@ -5,7 +5,7 @@
 //! the operations separated by commas, and a protobuf message in base64 (`ModelMetrics`): measurements before training, half way
 //! and at the end.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use base64::Engine;
@@ -59,7 +59,7 @@ struct Cell {
 }
 
 /// A cell up to the order of its inner vertices.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Canonical(Vec<(u8, u8)>);
 
 /// The cell that genes stand for; none if it is outside the space.
@@ -167,12 +167,12 @@ fn cell(adjacency: &str, operations: &str) -> std::result::Result<Cell, String> 
 struct Known {
     label: String,
     parameters: f64,
-    trainings: HashMap<u32, Vec<[f64; 3]>>,
+    trainings: BTreeMap<u32, Vec<[f64; 3]>>,
 }
 
 fn read(path: &Path, bytes: &[u8]) -> Result<Contents> {
     let mut known: Vec<Known> = Vec::new();
-    let mut places: HashMap<Canonical, usize> = HashMap::new();
+    let mut places: BTreeMap<Canonical, usize> = BTreeMap::new();
     let mut epochs_seen: Vec<u32> = Vec::new();
     for (number, record) in tfrecord::records(bytes).enumerate() {
         let record = record.map_err(|problem| wrong(path, problem))?;

@@ -3,7 +3,7 @@
 //!
 //! The six edges of a cell lead from each node to each later one; an operation's `~N` is the node it starts from.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use super::{Contents, Format, Lookup, wrong};
@@ -25,7 +25,7 @@ fn read(path: &Path, bytes: &[u8]) -> Result<Contents> {
         wrong(path, format!("expected a column `cell`, found {}", found.join(", ")))
     };
     let cell_column = header.iter().position(|name| name == "cell").ok_or_else(missing)?;
-    let (mut rows, mut by_genes) = (Vec::new(), HashMap::new());
+    let (mut rows, mut by_genes) = (Vec::new(), BTreeMap::new());
     for (line, record) in reader.records().enumerate() {
         let record = record.map_err(csv)?;
         let cell = &record[cell_column];

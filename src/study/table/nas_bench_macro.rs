@@ -4,7 +4,7 @@
 //! A JSON object: `{"02012100": {"test_acc": [89.5, 88.9, 89.2], "mean_acc": 89.2, "std": 0.2, "params": 890666, "flops":
 //! 47327744}, ...}`.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use serde::Deserialize;
@@ -31,7 +31,7 @@ fn read(path: &Path, bytes: &[u8]) -> Result<Contents> {
     let entries: BTreeMap<String, Entry> = serde_json::from_slice(bytes)
         .map_err(|source| Error::Json { what: format!("the table {}", path.display()), source })?;
     let columns = ["mean_acc", "test_acc_1", "test_acc_2", "test_acc_3", "std", "params", "flops"];
-    let (mut rows, mut by_genes) = (Vec::new(), HashMap::new());
+    let (mut rows, mut by_genes) = (Vec::new(), BTreeMap::new());
     let length = entries.keys().next().map_or(0, String::len);
     for (name, entry) in entries {
         let genes: Option<Vec<u8>> =
