@@ -46,18 +46,29 @@ fn default_folder(study: &Path) -> PathBuf {
     Path::new("runs").join(format!("study-{name}"))
 }
 
-/// The methods by their final hypervolume.
+/// Figures that fit beside one another on a terminal, and what they are called there.
+const SHOWN: [(&str, &str); 5] = [
+    ("hypervolume", "hypervolume"),
+    ("regret of hypervolume", "missing"),
+    ("IGD+", "IGD+"),
+    ("additive epsilon", "epsilon"),
+    ("size of the front", "front"),
+];
+
+/// The methods by their final figures.
 fn summary(view: &StudyView) -> String {
-    let mut table = super::show::table();
     let figures = view.methods.first().map_or(&[][..], |method| method.figures.as_slice());
-    let shown: Vec<usize> = (0..figures.len()).filter(|&place| place < 6).collect();
-    let mut header = vec!["method".to_string(), "runs".to_string()];
-    header.extend(shown.iter().map(|&place| figures[place].name.clone()));
-    table.set_header(header);
+    let place = |(name, short): (&str, &str)| {
+        let place = figures.iter().position(|figure| figure.name == name)?;
+        Some((place, short.to_string()))
+    };
+    let shown: Vec<(usize, String)> = SHOWN.into_iter().filter_map(place).collect();
+    let mut table = super::show::table();
+    let names = shown.iter().map(|(_, short)| short.clone());
+    table.set_header(["method".to_string(), "runs".into()].into_iter().chain(names));
     for method in &view.methods {
-        let mut row = vec![method.name.clone(), method.runs.to_string()];
-        row.extend(shown.iter().map(|&place| {
-            let figure = &method.figures[place];
+        let text = |(place, _): &(usize, String)| {
+            let figure = &method.figures[*place];
             figure.spread.map_or_else(
                 || "-".into(),
                 |spread| match figure.unit.as_str() {
@@ -65,8 +76,10 @@ fn summary(view: &StudyView) -> String {
                     unit => format_value(unit, spread[1]),
                 },
             )
-        }));
-        table.add_row(row);
+        };
+        table.add_row(
+            [method.name.clone(), method.runs.to_string()].into_iter().chain(shown.iter().map(text)),
+        );
     }
     format!("\n{}\n{table}\nMedians over the runs.\n", view.title)
 }
