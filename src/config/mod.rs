@@ -99,7 +99,7 @@ settings! {
         pub continue_share: f64 = 0.1,
         /// How much children that are cheap to train are preferred: the probability to be accepted is divided by a child's
         /// multiply-adds to this power; 0: not at all, as in the paper; 1: every order of magnitude of a front gets as much compute.
-        pub thrift: f64 = 0.0,
+        pub thrift: f64 = 1.0,
         /// The morphisms used; empty: the whole catalogue.
         pub morphisms: Vec<String> = vec![],
         /// Whether morphisms are used that change the function a little: drop_layer, prune, separate and others.
