@@ -89,7 +89,8 @@ struct Progress {
     bar: ProgressBar,
     plain: bool,
     all: usize,
-    state: Mutex<(usize, Option<Instant>)>,
+    /// When the last line was written.
+    last: Mutex<Option<Instant>>,
 }
 
 impl Progress {
@@ -115,24 +116,19 @@ impl Progress {
             );
             if is_terminal { bar.println(text) } else { eprintln!("{text}") }
         }
-        Self { bar, plain: !is_terminal && !quiet, all, state: Mutex::new((ended, None)) }
+        Self { bar, plain: !is_terminal && !quiet, all, last: Mutex::new(None) }
     }
 
     fn told(&self, trace: &Trace) {
         let message = format!("{} seed {}", trace.method, trace.seed);
         self.bar.inc(1);
         self.bar.set_message(message.clone());
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        state.0 += 1;
-        if self.plain && (state.0 == self.all || state.1.is_none_or(|last| last.elapsed() >= QUIET)) {
-            state.1 = Some(Instant::now());
-            eprintln!(
-                "{} of {} runs, last {message}: {} evaluations in {:.1} s",
-                state.0,
-                self.all,
-                trace.evaluations.len(),
-                trace.seconds
-            );
+        let (ended, all) = (self.bar.position() as usize, self.all);
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.plain && (ended == all || last.is_none_or(|last| last.elapsed() >= QUIET)) {
+            *last = Some(Instant::now());
+            let (count, seconds) = (trace.evaluations.len(), trace.seconds);
+            eprintln!("{ended} of {all} runs, last {message}: {count} evaluations in {seconds:.1} s");
         }
     }
 

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
-use super::table::{FORMATS, Table};
+use super::table::Table;
 use crate::config::{Budget, Config, Names};
 use crate::{Error, Result, search, strategy};
 
@@ -298,9 +298,4 @@ fn config(
     // Runs stand side by side, not the trainings of one.
     config.workers = 1;
     Ok(config)
-}
-
-/// The formats of tables, for help texts.
-pub fn formats() -> Vec<&'static str> {
-    FORMATS.iter().map(|format| format.name).collect()
 }

@@ -20,7 +20,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
-pub use config::{Method, Objective, Scale, Study, TableSource, formats};
+pub use config::{Method, Objective, Scale, Study, TableSource};
 pub use trace::{Evaluation, StudyFolder, Trace};
 
 use crate::Result;

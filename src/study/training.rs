@@ -2,21 +2,19 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Instant;
 
 use super::config::Method;
 use super::trace::{Evaluation, Trace};
 use crate::Result;
 use crate::individual::Individual;
 use crate::progress::QuietObserver;
-use crate::search::{EndReason, Search};
+use crate::search::{EndReason, Phases, Search};
 use crate::stop::Stop;
 use crate::store::Store;
 use crate::strategy::keeps_bounds;
 
 /// Carries out a run, or goes on with it; none if asked to stop.
 pub(super) fn run(method: &Method, seed: u64, folder: &Path, stop: &Arc<Stop>) -> Result<Option<Trace>> {
-    let begun = Instant::now();
     let mut search = match folder.join("run.sqlite").exists() {
         true => Search::resume(Store::open(folder)?, Arc::new(QuietObserver))?,
         false => {
@@ -43,7 +41,7 @@ pub(super) fn run(method: &Method, seed: u64, folder: &Path, stop: &Arc<Stop>) -
         }
     };
     let evaluations: Vec<Evaluation> = individuals.iter().map(evaluation).collect();
-    let last = evaluations.last().map_or(0.0, |last| last.seconds);
-    let seconds = last.max(begun.elapsed().as_secs_f64());
+    // Earlier parts of a run that was resumed included.
+    let seconds = search.store().database.fact::<Phases>("phases")?.total;
     Ok(Some(Trace { method: method.name.clone(), seed, seconds, end: reason.to_string(), evaluations }))
 }
