@@ -151,9 +151,9 @@ impl<'a> Extents<'a> {
     /// How many slices an index takes of an axis of `size`.
     fn gathered(&self, index: &Index, size: usize) -> Result<usize> {
         match index {
-            Index::Fixed(index) => match index.iter().max() {
-                Some(slice) if *slice >= size => Err(invalid(format!("slice {slice} of an axis of {size}"))),
-                _ => Ok(index.len()),
+            Index::Fixed(index) => match index.iter().find(|&&slice| slice >= size) {
+                Some(slice) => Err(invalid(format!("slice {slice} of an axis of {size}"))),
+                None => Ok(index.len()),
             },
             Index::Selected { selection, pieces } => {
                 let (_, selections) = self.symbolic.ok_or_else(unresolved)?;

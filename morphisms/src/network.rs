@@ -6,7 +6,7 @@ use candle_core::{DType, Device, Tensor};
 use crate::Result;
 use crate::architecture::{Architecture, ParamKey};
 use crate::forward::{self, Mode, Pass};
-use crate::inheritance::{Inheritance, Rest};
+use crate::inheritance::{Inheritance, Rest, Source};
 use crate::init::init;
 use crate::layer::{LayerId, Role};
 use crate::morphism::Rewrite;
@@ -123,15 +123,17 @@ impl Network {
         Ok(child)
     }
 
-    /// Whether the weights fit the architecture, looking only at what may differ from a parent whose weights fit.
+    /// Whether the weights fit the architecture, looking only at what may differ from a parent whose weights fit. What was
+    /// computed has the shape it was asked for: [`Inheritance::resolved_for`] saw to that.
     fn check_against(&self, parent: &Self, inheritance: &Inheritance) -> Result<()> {
         let differences = self.architecture.known_differences(&parent.architecture);
         let (Some(differences), Rest::KeptBut(lost)) = (differences, &inheritance.rest) else {
             return self.weights.check(&self.architecture);
         };
         let set = &inheritance.sources;
+        let copied = set.iter().filter(|(_, source)| matches!(source, Source::Parent(_))).map(|(key, _)| key);
         let others = differences.iter().chain(lost).filter(|key| !set.contains_key(key));
-        let mut changed = set.keys().chain(others);
+        let mut changed = copied.chain(others);
         changed.try_for_each(|&key| self.weights.check_one(&self.architecture, key, self.dtype))
     }
 

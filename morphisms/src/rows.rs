@@ -2,6 +2,9 @@
 
 use candle_core::WithDType;
 
+/// Shorter runs of rows are scaled row by row.
+const LONG_RUN: usize = 4;
+
 /// The rows `index` of each block of `size` rows of `all`, rows of `length` numbers, the i-th times `scale[i]`.
 ///
 /// The usual kernels are short rows, 9 numbers if they are 3x3. With their length known to the compiler and as elements of
@@ -29,17 +32,33 @@ fn short<T: WithDType, const LENGTH: usize>(
     scale: Option<&[T]>,
 ) -> Vec<T> {
     let (rows, _) = all.as_chunks::<LENGTH>();
-    let mut taken = Vec::with_capacity(rows.len() / size * index.len());
-    for block in rows.chunks_exact(size) {
-        match scale {
-            None => taken.extend(index.iter().map(|&row| block[row])),
-            Some(scale) => {
-                let scaled = |(&row, &factor): (&usize, &T)| block[row].map(|value| value * factor);
-                taken.extend(index.iter().zip(scale).map(scaled));
+    let mut taken = Vec::with_capacity(rows.len() / size * index.len() * LENGTH);
+    let scaled = |(row, by): (&[T; LENGTH], &[T; LENGTH])| row.map(|value| value * by[0]);
+    let runs: Vec<&[usize]> = runs(index).collect();
+    let Some(scale) = scale else {
+        for block in rows.chunks_exact(size) {
+            for run in &runs {
+                taken.extend_from_slice(block[run[0]..][..run.len()].as_flattened());
             }
         }
+        return taken;
+    };
+    // A factor for every number, so that a long run is one loop over numbers instead of one a row.
+    let factors: Vec<[T; LENGTH]> = scale.iter().map(|&factor| [factor; LENGTH]).collect();
+    for block in rows.chunks_exact(size) {
+        let mut first = 0;
+        for run in &runs {
+            let (from, by) = (&block[run[0]..][..run.len()], &factors[first..][..run.len()]);
+            if run.len() < LONG_RUN {
+                taken.extend(from.iter().zip(by).flat_map(scaled));
+            } else {
+                let numbers = from.as_flattened().iter().zip(by.as_flattened());
+                taken.extend(numbers.map(|(&value, &factor)| value * factor));
+            }
+            first += run.len();
+        }
     }
-    taken.into_flattened()
+    taken
 }
 
 fn long<T: WithDType>(all: &[T], size: usize, length: usize, index: &[usize], scale: Option<&[T]>) -> Vec<T> {
