@@ -27,18 +27,21 @@ impl Images {
     }
 
     /// What a job costs that ends after so many epochs, its evaluation included: training, the teacher's forward passes, a pass of the
-    /// child over the calibration batch for each edit and one more if the function changed, and validation before and after.
+    /// child over the calibration batch for each edit and one more if the function changed, and validation before, after, and as
+    /// often on the way as it was read.
     pub fn compute(&self, job: &Job, epochs: usize) -> f64 {
         let macs = job.architecture.macs() as f64;
         let training = STEP * macs * (self.training * epochs) as f64;
-        let validation = macs * self.validation as f64;
+        let pass = macs * self.validation as f64;
+        let on_the_way = job.course.rungs.iter().filter(|&&rung| rung < epochs).count();
+        let validation = pass * (1 + on_the_way) as f64;
         let inherited = match &job.start {
             Start::Scratch { .. } | Start::Given { .. } => 0.0,
             Start::Inherit { architecture, edits, .. } => {
                 let taught = job.plan.distill_epochs.min(epochs) * self.training;
                 let recalibrated = usize::from(!edits.iter().all(Edit::is_exact));
                 let calibrated = (edits.len() + recalibrated) * self.calibration;
-                validation + architecture.macs() as f64 * taught as f64 + macs * calibrated as f64
+                pass + architecture.macs() as f64 * taught as f64 + macs * calibrated as f64
             }
         };
         training + validation + inherited

@@ -6,6 +6,7 @@ use std::fmt;
 use morphisms::{Architecture, Fingerprint, Morphism, Promise, Rewrite, Site, catalog};
 use serde::{Deserialize, Serialize};
 
+use crate::fidelity::{Past, Reading};
 use crate::pareto::{self, Points};
 use crate::{Error, Result};
 
@@ -91,6 +92,10 @@ pub struct Individual {
     pub first_error: Option<f64>,
     /// Epochs trained, the one that diverged included; 0 if it did not fit into the device's memory.
     pub epochs: usize,
+    /// Epochs it was meant to have; it had fewer if its training was given up.
+    pub planned: usize,
+    /// Validation errors on the way, where they were read.
+    pub readings: Vec<Reading>,
     /// Seconds of training and evaluation.
     pub seconds: f64,
     /// Multiply-adds of training and evaluation: [`Images::compute`](crate::compute::Images::compute).
@@ -105,9 +110,16 @@ impl Individual {
         objectives.iter().map(|name| self.objectives.get(name).copied()).collect()
     }
 
+    /// What a schedule knows of it; none if it could not be trained.
+    pub fn past(&self, objectives: &[String]) -> Option<Past> {
+        let values = self.values(objectives)?;
+        Some(Past { planned: self.planned, epochs: self.epochs, readings: self.readings.clone(), values })
+    }
+
     /// How its training ended.
     pub fn outcome(&self) -> &'static str {
         match (&self.weights, self.epochs) {
+            (Some(_), epochs) if epochs < self.planned => "given up",
             (Some(_), _) => "trained",
             (None, 0) => "out of memory",
             (None, _) => "diverged",

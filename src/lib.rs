@@ -6,6 +6,7 @@ pub mod data;
 pub mod device;
 mod error;
 pub mod executor;
+pub mod fidelity;
 pub mod fuzz;
 pub mod individual;
 pub mod machine;

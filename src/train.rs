@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::Recipe;
 use crate::data::{Dataset, Split, epoch_order};
+use crate::fidelity::{Course, Reading};
 use crate::rng;
 use crate::stop::Stop;
 use crate::{Error, Result};
@@ -47,12 +48,28 @@ pub struct Plan {
 /// How a training ended.
 #[derive(Debug)]
 pub enum End {
-    /// All epochs are done.
-    Done(Network),
-    /// The loss stopped being a number in this epoch, counted from 1.
-    Diverged(usize),
+    /// All epochs are done, or all that its course lets it have.
+    Done(Trained),
+    /// The loss stopped being a number.
+    Diverged {
+        /// In which epoch, counted from 1.
+        epoch: usize,
+        /// Validation errors until then.
+        readings: Vec<Reading>,
+    },
     /// It was asked to stop; the checkpoint holds the last whole epoch.
     Stopped,
+}
+
+/// What came of a training. If it may have more epochs, its checkpoint is kept, and it can go on from there.
+#[derive(Debug)]
+pub struct Trained {
+    /// The network.
+    pub network: Network,
+    /// Epochs it had.
+    pub epochs: usize,
+    /// Validation errors on the way, as its course has them, and those that it began with.
+    pub readings: Vec<Reading>,
 }
 
 /// A training between two steps; at the end of an epoch, enough to go on to the same bits.
@@ -62,6 +79,7 @@ pub struct State {
     statistics: BTreeMap<ParamKey, Tensor>,
     device: Device,
     epoch: usize,
+    readings: Vec<Reading>,
 }
 
 /// Everything a training needs.
@@ -72,6 +90,8 @@ pub struct Trainer<'a> {
     pub recipe: &'a Recipe,
     /// What to do.
     pub plan: &'a Plan,
+    /// When to read the validation error, and to give up.
+    pub course: &'a Course,
     /// Where to keep the checkpoint.
     pub checkpoint: &'a Path,
     /// Asked to stop?
@@ -88,26 +108,52 @@ impl Trainer<'_> {
     /// # Errors
     /// When a tensor operation fails or the checkpoint cannot be written.
     pub fn train(&self, network: &Network, teacher: Option<&Network>) -> Result<End> {
-        let architecture = network.architecture();
+        let begin = || Ok((network.clone(), Vec::new()));
+        self.train_from(network.architecture(), &network.device(), begin, teacher)
+    }
+
+    /// As [`train`](Self::train), for a network that is made only if there is no checkpoint to go on from, with readings that
+    /// are kept with the others.
+    ///
+    /// # Errors
+    /// Those of `train` and of `begin`.
+    pub fn train_from(
+        &self,
+        architecture: &Architecture,
+        device: &Device,
+        begin: impl FnOnce() -> Result<(Network, Vec<Reading>)>,
+        teacher: Option<&Network>,
+    ) -> Result<End> {
         let mut state = match self.checkpoint.exists() {
-            true => State::load(self.checkpoint, architecture, &network.device())?,
-            false => State::new(network.weights(), &network.device())?,
+            true => State::load(self.checkpoint, architecture, device)?,
+            false => {
+                let (network, readings) = begin()?;
+                State { readings, ..State::new(network.weights(), device)? }
+            }
         };
-        while state.epoch < self.plan.epochs {
+        while state.epoch < self.plan.epochs && self.course.goes_on(state.epoch, &state.readings)? {
             let teacher = teacher.filter(|_| state.epoch < self.plan.distill_epochs);
             match self.epoch(architecture, &mut state, teacher)? {
                 Some(loss) if loss.is_finite() => {
                     state.epoch += 1;
                     (self.on_epoch)(state.epoch, loss);
                 }
-                Some(_) => return Ok(End::Diverged(state.epoch + 1)),
+                Some(_) => {
+                    return Ok(End::Diverged { epoch: state.epoch + 1, readings: state.readings });
+                }
                 None => return Ok(End::Stopped),
+            }
+            if self.course.reads(state.epoch) {
+                let network = Network::new(architecture.clone(), state.weights()?)?;
+                let error = error_rate(&network, self.data, &self.data.validation)?;
+                state.readings.push(Reading { epoch: state.epoch, error });
             }
             if state.epoch < self.plan.epochs {
                 state.save(self.checkpoint)?;
             }
         }
-        Ok(End::Done(Network::new(architecture.clone(), state.weights()?)?))
+        let network = Network::new(architecture.clone(), state.weights()?)?;
+        Ok(End::Done(Trained { network, epochs: state.epoch, readings: state.readings }))
     }
 
     /// One pass over the training images; the mean loss, or none if asked to stop.
@@ -184,7 +230,7 @@ impl State {
                 statistics.insert(key, tensor.clone());
             }
         }
-        Ok(Self { parameters, statistics, device: device.clone(), epoch: 0 })
+        Ok(Self { parameters, statistics, device: device.clone(), epoch: 0, readings: Vec::new() })
     }
 
     /// One step on a batch, images `[batch, channels, height, width]` and targets `[batch, classes]` whose rows sum
@@ -253,7 +299,7 @@ impl State {
         trained.chain(others).collect()
     }
 
-    /// Weights and momentum go into one file, under "w." and "v."; the epoch is a tensor too.
+    /// Weights and momentum go into one file, under "w." and "v."; the epoch and what was read are tensors too.
     fn save(&self, path: &Path) -> Result<()> {
         let weights = self.weights()?;
         let mut tensors: Vec<(String, Tensor)> =
@@ -262,6 +308,9 @@ impl State {
             tensors.push((format!("v.{key}"), parameter.velocity()?));
         }
         tensors.push(("epoch".into(), Tensor::new(&[self.epoch as u32], &Device::Cpu)?));
+        let readings: Vec<f64> =
+            self.readings.iter().flat_map(|reading| [reading.epoch as f64, reading.error]).collect();
+        tensors.push(("readings".into(), Tensor::new(readings, &Device::Cpu)?));
         let bytes = safetensors::serialize(tensors.iter().map(|(name, tensor)| (name, tensor)), None)
             .map_err(|error| Error::Usage(format!("checkpoint: {error}")))?;
         crate::store::write_atomically(path, &bytes)
@@ -274,6 +323,10 @@ impl State {
             .map_err(|error| broken(error.to_string()))?;
         let epoch = tensors.get("epoch").ok_or_else(|| broken("no epoch".into()))?.to_vec1::<u32>()?;
         let epoch = *epoch.first().ok_or_else(|| broken("no epoch".into()))? as usize;
+        let readings =
+            tensors.get("readings").ok_or_else(|| broken("no readings".into()))?.to_vec1::<f64>()?;
+        let reading = |pair: &[f64; 2]| Reading { epoch: pair[0] as usize, error: pair[1] };
+        let readings = readings.as_chunks::<2>().0.iter().map(reading).collect();
         let part = |prefix: &str| -> Result<Weights> {
             let named =
                 tensors.iter().filter_map(|(name, tensor)| Some((name.strip_prefix(prefix)?, tensor)));
@@ -281,7 +334,7 @@ impl State {
         };
         let weights = part("w.")?;
         weights.check(architecture)?;
-        let mut state = Self { epoch, ..Self::new(&weights, device)? };
+        let mut state = Self { epoch, readings, ..Self::new(&weights, device)? };
         for (key, velocity) in part("v.")?.iter() {
             state.parameters.insert(key, Parameter::with_velocity(weights.get(key)?, velocity)?);
         }

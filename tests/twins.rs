@@ -6,6 +6,7 @@ use morphisms::{
 };
 use paretomorph::config::{DataConfig, Recipe};
 use paretomorph::data::Dataset;
+use paretomorph::fidelity::Course;
 use paretomorph::stop::Stop;
 use paretomorph::train::{End, Plan, Trainer, error_rate};
 
@@ -17,13 +18,14 @@ fn train(network: &Network, data: &Dataset, name: &str, epochs: usize) -> Networ
         data,
         recipe: &Recipe::default(),
         plan: &plan,
+        course: &Course::default(),
         checkpoint: &folder.path().join("checkpoint"),
         stop: &Stop::default(),
         on_epoch: &|_, _| {},
     };
     match trainer.train(network, None).unwrap() {
-        End::Done(network) => network,
-        End::Diverged(_) | End::Stopped => panic!("the training must end"),
+        End::Done(trained) => trained.network,
+        End::Diverged { .. } | End::Stopped => panic!("the training must end"),
     }
 }
 

@@ -7,6 +7,7 @@ use candle_core::{DType, Device};
 use morphisms::{Architecture, Network};
 use paretomorph::config::{DataConfig, Recipe};
 use paretomorph::data::Dataset;
+use paretomorph::fidelity::Course;
 use paretomorph::stop::Stop;
 use paretomorph::train::{End, Plan, Trainer};
 use rayon::{ThreadPool, ThreadPoolBuilder};
@@ -65,13 +66,14 @@ fn train(architecture: &Architecture, data: &Dataset) -> Result<()> {
         data,
         recipe: &recipe,
         plan: &plan,
+        course: &Course::default(),
         checkpoint: Path::new("never written: there is one epoch"),
         stop: &Stop::default(),
         on_epoch: &|_, _| (),
     };
     match trainer.train(&network, None)? {
         End::Done(_) => Ok(()),
-        End::Diverged(epoch) => Err(format!("diverged in epoch {epoch}").into()),
+        End::Diverged { epoch, .. } => Err(format!("diverged in epoch {epoch}").into()),
         End::Stopped => Err("stopped, though nobody asked".into()),
     }
 }

@@ -4,6 +4,7 @@ use candle_core::{DType, Device, Tensor};
 use morphisms::{Mode, Network, Shape, check};
 use paretomorph::config::Recipe;
 use paretomorph::data::{Dataset, epoch_order};
+use paretomorph::fidelity::Course;
 use paretomorph::rng;
 use paretomorph::stop::Stop;
 use paretomorph::train::{End, Plan, Trainer, error_rate};
@@ -85,10 +86,12 @@ fn train(network: &Network, data: &Dataset, recipe: &Recipe, plan: &Plan) -> Res
     let folder = tempfile::tempdir()?;
     let checkpoint = folder.path().join("checkpoint");
     let stop = Stop::default();
-    let trainer = Trainer { data, recipe, plan, checkpoint: &checkpoint, stop: &stop, on_epoch: &|_, _| {} };
+    let course = Course::default();
+    let (checkpoint, on_epoch) = (&checkpoint, &|_, _| {});
+    let trainer = Trainer { data, recipe, plan, course: &course, checkpoint, stop: &stop, on_epoch };
     match trainer.train(network, None)? {
-        End::Done(network) => Ok(network),
-        End::Diverged(epoch) => Err(format!("{} diverged in epoch {epoch}", plan.name).into()),
+        End::Done(trained) => Ok(trained.network),
+        End::Diverged { epoch, .. } => Err(format!("{} diverged in epoch {epoch}", plan.name).into()),
         End::Stopped => unreachable!("nobody asks it to stop"),
     }
 }

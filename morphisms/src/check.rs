@@ -140,14 +140,13 @@ pub fn is_alive(logits: &Tensor) -> Result<bool> {
     Ok(scale.is_finite() && spread > 0.0 && spread >= ALIVE * scale)
 }
 
-/// Images `[batch, channels, height, width]` of unit noise for a map of `shape`, each with a brightness and a
-/// contrast of its own, so that they differ behind a global average too.
+/// Images of unit noise, `[batch, channels, height, width]` for a map and `[batch, features]` for a vector, each with a
+/// brightness and a contrast of its own, so that they differ behind a global average too.
 ///
 /// # Errors
 /// When the tensor cannot be made.
 pub fn images(shape: Shape, batch: usize, seed: u64, dtype: DType) -> Result<Tensor> {
     let stream = |stream| Seed { seed, stream };
-    let (height, width) = shape.spatial();
     let noise = stream(1).normal(1.0, batch * shape.elements());
     let (brightness, contrast) = (stream(2).normal(0.7, batch), stream(3).normal(0.4, batch));
     let pixel = |(place, value): (usize, f64)| {
@@ -155,8 +154,11 @@ pub fn images(shape: Shape, batch: usize, seed: u64, dtype: DType) -> Result<Ten
         value * contrast[image].exp() + brightness[image]
     };
     let values: Vec<f64> = noise.into_iter().enumerate().map(pixel).collect();
-    let tensor = Tensor::from_vec(values, (batch, shape.channels(), height, width), &Device::Cpu)?;
-    Ok(tensor.to_dtype(dtype)?)
+    let dims = match shape {
+        Shape::Map { channels, height, width } => vec![batch, channels, height, width],
+        Shape::Vector(features) => vec![batch, features],
+    };
+    Ok(Tensor::from_vec(values, dims, &Device::Cpu)?.to_dtype(dtype)?)
 }
 
 /// The largest absolute value.
@@ -167,14 +169,41 @@ pub(crate) fn largest(tensor: &Tensor) -> Result<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::activation::Activation;
     use crate::architecture::Draft;
-    use crate::layer::{Conv, LayerId};
+    use crate::catalog;
+    use crate::layer::{Conv, Layer, LayerId};
+    use crate::morphism::Promise;
 
     fn network() -> Network {
         let mut draft = Draft::new(Shape::map(1, 4, 4));
         let x = draft.conv_bn_relu(draft.input(), Conv::same(2, 3));
         draft.head(x, 3);
         Network::init(draft.build().unwrap(), 0, DType::F64, &Device::Cpu).unwrap()
+    }
+
+    /// Found by fuzzing: images of a vector were maps of one pixel, which no linear layer reads.
+    #[test]
+    fn a_network_that_reads_a_vector_is_checked_like_any_other() {
+        let mut draft = Draft::new(Shape::Vector(5));
+        let x = draft.push(Layer::Linear { out_features: 4, bias: true }, &[draft.input()]);
+        let x = draft.push(Layer::Activation(Activation::Relu), &[x]);
+        let x = draft.push(Layer::Linear { out_features: 3, bias: true }, &[x]);
+        draft.set_output(x);
+        let parent = Network::init(draft.build().unwrap(), 0, DType::F64, &Device::Cpu).unwrap();
+        let images = images(parent.architecture().input(), 4, 0, DType::F64).unwrap();
+        assert_eq!((images.dims(), parent.logits(&images).unwrap().dims()), (&[4, 5][..], &[4, 3][..]));
+        let mut changed = 0;
+        for morphism in catalog::all().iter().filter(|one| one.promise() == Promise::Exact) {
+            for site in morphism.sites(parent.architecture()) {
+                let rewrite = morphism.rewrite(parent.architecture(), &site, 1).unwrap();
+                let child = parent.child(&rewrite, Some(&images)).unwrap();
+                let drift = drift(&parent, &child, &images).unwrap();
+                assert!(drift.relative < 1e-10, "{} {site}: {drift:?}", morphism.name());
+                changed += 1;
+            }
+        }
+        assert!(changed > 0);
     }
 
     #[test]

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::{FinishArgs, print, show};
 use crate::data::Dataset;
 use crate::executor::{Executor, Job, JobResult, Local, Start, Workshop};
+use crate::fidelity::Course;
 use crate::individual::{Edit, Individual};
 use crate::progress::for_stderr;
 use crate::search::{load_data, load_network, reported_front, worker_count};
@@ -129,5 +130,6 @@ fn job(store: &Store, child: usize, member: &Individual, epochs: usize, from_scr
     let how = if from_scratch { "scratch" } else { "on" };
     let name = format!("finish-{}-{how}-{epochs}", member.id);
     let plan = Plan { seed: config.seed, name, epochs, distill_epochs: 0, lr };
-    Ok(Job { generation: 0, child, architecture: member.architecture.clone(), start, plan })
+    let architecture = member.architecture.clone();
+    Ok(Job { generation: 0, child, architecture, start, plan, course: Course::default() })
 }

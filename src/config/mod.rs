@@ -13,8 +13,8 @@ use std::path::PathBuf;
 pub use budget::Budget;
 pub use setting::KeyDoc;
 pub use timeout::Timeout;
-pub use validate::Names;
 pub(crate) use validate::one_of;
+pub use validate::{Names, SCHEDULES};
 
 use setting::{Setting, settings};
 
@@ -50,6 +50,8 @@ settings! {
         pub evolution: EvolutionConfig = EvolutionConfig::default(),
         /// How a network is trained.
         pub recipe: Recipe = Recipe::default(),
+        /// When a training is given up before its last epoch.
+        pub fidelity: FidelityConfig = FidelityConfig::default(),
         /// How the members of the front are trained by `finish`.
         pub finish: FinishConfig = FinishConfig::default(),
         /// How latency is measured.
@@ -159,6 +161,28 @@ settings! {
         pub distill_share: f64 = 0.25,
         /// Softmax temperature of the distillation.
         pub distill_temperature: f64 = 3.0,
+    }
+}
+
+settings! {
+    /// When a training is given up before its last epoch; any strategy can use any schedule.
+    pub struct FidelityConfig {
+        /// "full": never; "halving" (successive halving, Jamieson and Talwalkar 2016) and "hyperband" (Li et al. 2018) among the children
+        /// of a generation; "asha" (Li et al. 2020) and "hurdles" (progressive dynamic hurdles, So et al. 2019) by the generations
+        /// before; "curve": when the learning curve does not lead to the front. Where there are several objectives, the best
+        /// are those of the first fronts with most room around them.
+        pub schedule: String = "full".into(),
+        /// Epochs of the first rung, after which it is decided for the first time.
+        pub first: usize = 1,
+        /// eta: how many times as many epochs the next rung has, and, with "halving", "hyperband" and "asha", one in how many
+        /// trainings goes on to it.
+        pub eta: usize = 3,
+        /// "hurdles": children after which a hurdle is set and trainings may go on to the next rung.
+        pub interval: usize = 30,
+        /// "curve": how sure it must be that the front will not be reached: the share of earlier trainings whose error fell by less.
+        pub caution: f64 = 0.9,
+        /// "curve": share of trainings that are not given up, so that the rule's own error can be measured.
+        pub audit: f64 = 0.1,
     }
 }
 

@@ -2,8 +2,13 @@
 
 use std::fmt::Display;
 
-use super::{Config, DataConfig, EvolutionConfig, FinishConfig, LatencyConfig, LemonadeConfig, Recipe};
+use super::{
+    Config, DataConfig, EvolutionConfig, FidelityConfig, FinishConfig, LatencyConfig, LemonadeConfig, Recipe,
+};
 use crate::error::{Error, Result};
+
+/// Schedules of epochs, for `fidelity.schedule`.
+pub const SCHEDULES: &[&str] = &["full", "halving", "hyperband", "asha", "hurdles", "curve"];
 
 /// The names that a configuration may use. [`Default`] is what this crate brings along.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -66,6 +71,7 @@ impl Config {
         self.lemonade.validate(names.morphisms)?;
         self.evolution.validate()?;
         self.recipe.validate()?;
+        self.fidelity.validate()?;
         self.finish.validate()?;
         self.latency.validate()
     }
@@ -145,6 +151,18 @@ impl Recipe {
         not_negative("recipe.mixup", self.mixup)?;
         share("recipe.distill_share", self.distill_share)?;
         positive("recipe.distill_temperature", self.distill_temperature)
+    }
+}
+
+impl FidelityConfig {
+    fn validate(&self) -> Result<()> {
+        one_of("fidelity.schedule", &self.schedule, SCHEDULES)?;
+        positive_count("fidelity.first", self.first)?;
+        require(self.eta >= 2, "fidelity.eta", "2 or more".to_string(), self.eta)?;
+        positive_count("fidelity.interval", self.interval)?;
+        let caution = (0.5..1.0).contains(&self.caution);
+        require(caution, "fidelity.caution", "a share of 0.5 or more and below 1", self.caution)?;
+        share("fidelity.audit", self.audit)
     }
 }
 

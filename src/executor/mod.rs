@@ -12,6 +12,7 @@ pub use local::Local;
 pub use work::Workshop;
 
 use crate::Result;
+use crate::fidelity::{Course, Reading};
 use crate::individual::Edit;
 use crate::train::Plan;
 
@@ -55,13 +56,16 @@ pub struct Job {
     pub start: Start,
     /// How it is trained.
     pub plan: Plan,
+    /// When it is given up.
+    #[serde(default)]
+    pub course: Course,
 }
 
 /// What came of a job.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "outcome")]
 pub enum JobResult {
-    /// It was trained to the end.
+    /// It was trained: to its end, or to where it was given up or rests.
     Trained {
         /// Content hash of the weights.
         weights: String,
@@ -71,6 +75,10 @@ pub enum JobResult {
         first_error: Option<f64>,
         /// Seconds of training and evaluation since the job was last taken up.
         seconds: f64,
+        /// Epochs it had.
+        epochs: usize,
+        /// Validation errors on the way.
+        readings: Vec<Reading>,
     },
     /// The loss stopped being a number.
     Diverged {
@@ -86,6 +94,28 @@ pub enum JobResult {
         /// Seconds.
         seconds: f64,
     },
+}
+
+impl JobResult {
+    /// Seconds of training and evaluation.
+    pub fn seconds(&self) -> f64 {
+        match self {
+            Self::Trained { seconds, .. }
+            | Self::Diverged { seconds, .. }
+            | Self::OutOfMemory { seconds } => *seconds,
+        }
+    }
+
+    /// Adds those of an earlier part of the training.
+    pub fn add_seconds(&mut self, earlier: f64) {
+        match self {
+            Self::Trained { seconds, .. }
+            | Self::Diverged { seconds, .. }
+            | Self::OutOfMemory { seconds } => {
+                *seconds += earlier;
+            }
+        }
+    }
 }
 
 /// Trains networks side by side.

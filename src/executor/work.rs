@@ -1,22 +1,22 @@
 //! Carrying out one job.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
 use candle_core::{DType, Device, Tensor};
-use morphisms::{Network, Weights};
+use morphisms::{Architecture, Network};
 
 use super::{Job, JobResult, Start};
 use crate::Result;
 use crate::config::Recipe;
 use crate::data::Dataset;
 use crate::device::is_out_of_memory;
+use crate::fidelity::Reading;
 use crate::individual::Edit;
 use crate::progress::{Event, Observer};
 use crate::stop::Stop;
 use crate::store::Blobs;
-use crate::train::{End, Trainer, error_rate};
+use crate::train::{End, Trained, Trainer, error_rate};
 
 /// What every job of a run shares.
 pub struct Workshop {
@@ -47,18 +47,22 @@ impl Workshop {
     }
 
     fn attempt(&self, job: &Job, begun: Instant) -> Result<Option<JobResult>> {
-        let (network, parent) = self.start(job)?;
-        let first_error = match job.start {
-            Start::Inherit { .. } => Some(error_rate(&network, &self.data, &self.data.validation)?),
-            Start::Scratch { .. } | Start::Given { .. } => None,
-        };
+        let seconds = || begun.elapsed().as_secs_f64();
         if job.plan.epochs == 0 {
+            let (network, readings) = self.begin(job)?;
             let error = error_rate(&network, &self.data, &self.data.validation)?;
             let weights = self.blobs.put(network.weights())?;
-            let seconds = begun.elapsed().as_secs_f64();
-            return Ok(Some(JobResult::Trained { weights, error, first_error, seconds }));
+            let first_error = first(&readings);
+            let (epochs, readings) = (0, Vec::new());
+            return Ok(Some(JobResult::Trained {
+                weights,
+                error,
+                first_error,
+                seconds: seconds(),
+                epochs,
+                readings,
+            }));
         }
-        let checkpoint = self.checkpoint(job);
         let tell = |epoch: usize, loss: f64| {
             self.observer.observe(&Event::EpochDone {
                 generation: job.generation,
@@ -72,50 +76,72 @@ impl Workshop {
             data: &self.data,
             recipe: &self.recipe,
             plan: &job.plan,
-            checkpoint: &checkpoint,
+            course: &job.course,
+            checkpoint: &self.blobs.checkpoint(&job.plan.name),
             stop: &self.stop,
             on_epoch: &tell,
         };
-        let trained = match trainer.train(&network, parent.as_ref())? {
-            End::Done(network) => network,
-            End::Diverged(epoch) => {
-                let seconds = begun.elapsed().as_secs_f64();
-                return Ok(Some(JobResult::Diverged { epoch, first_error, seconds }));
-            }
-            End::Stopped => return Ok(None),
+        let teacher = if job.plan.distill_epochs > 0 { self.parent(job)? } else { None };
+        let begin = || self.begin(job);
+        let Trained { network, epochs, mut readings } =
+            match trainer.train_from(&job.architecture, &self.device, begin, teacher.as_ref())? {
+                End::Done(trained) => trained,
+                End::Diverged { epoch, readings } => {
+                    let first_error = first(&readings);
+                    return Ok(Some(JobResult::Diverged { epoch, first_error, seconds: seconds() }));
+                }
+                End::Stopped => return Ok(None),
+            };
+        let error = match readings.last() {
+            Some(last) if last.epoch == epochs => last.error,
+            _ => error_rate(&network, &self.data, &self.data.validation)?,
         };
-        let error = error_rate(&trained, &self.data, &self.data.validation)?;
-        let weights = self.blobs.put(trained.weights())?;
-        let seconds = begun.elapsed().as_secs_f64();
-        Ok(Some(JobResult::Trained { weights, error, first_error, seconds }))
+        let weights = self.blobs.put(network.weights())?;
+        let first_error = first(&readings);
+        readings.retain(|reading| reading.epoch > 0);
+        Ok(Some(JobResult::Trained { weights, error, first_error, seconds: seconds(), epochs, readings }))
     }
 
-    fn checkpoint(&self, job: &Job) -> PathBuf {
-        self.blobs.checkpoint(&job.plan.name)
-    }
-
-    /// The network before training, and the parent it inherited from.
-    fn start(&self, job: &Job) -> Result<(Network, Option<Network>)> {
+    /// The network before training, and the error of what it inherited.
+    fn begin(&self, job: &Job) -> Result<(Network, Vec<Reading>)> {
         match &job.start {
             Start::Scratch { seed } => {
                 let network = Network::init(job.architecture.clone(), *seed, DType::F32, &self.device)?;
-                Ok((network, None))
+                Ok((network, Vec::new()))
             }
             Start::Given { weights } => {
                 let weights = self.blobs.get(weights, &self.device)?;
-                Ok((Network::new(job.architecture.clone(), weights)?, None))
+                Ok((Network::new(job.architecture.clone(), weights)?, Vec::new()))
             }
             Start::Inherit { architecture, weights, edits, .. } => {
-                let weights: Weights = self.blobs.get(weights, &self.device)?;
-                let parent = Network::new(architecture.clone(), weights)?;
+                let parent = self.network(architecture, weights)?;
                 let batch = match self.recipe.calibrate {
                     true => Some(self.data.calibration_batch()?.to_device(&self.device)?),
                     false => None,
                 };
-                Ok((inherit(&parent, edits, batch.as_ref())?, Some(parent)))
+                let child = inherit(&parent, edits, batch.as_ref())?;
+                let error = error_rate(&child, &self.data, &self.data.validation)?;
+                Ok((child, vec![Reading { epoch: 0, error }]))
             }
         }
     }
+
+    /// The network that a job inherits from.
+    fn parent(&self, job: &Job) -> Result<Option<Network>> {
+        match &job.start {
+            Start::Inherit { architecture, weights, .. } => self.network(architecture, weights).map(Some),
+            Start::Scratch { .. } | Start::Given { .. } => Ok(None),
+        }
+    }
+
+    fn network(&self, architecture: &Architecture, weights: &str) -> Result<Network> {
+        Ok(Network::new(architecture.clone(), self.blobs.get(weights, &self.device)?)?)
+    }
+}
+
+/// The error before any training, if it was read.
+fn first(readings: &[Reading]) -> Option<f64> {
+    readings.first().filter(|reading| reading.epoch == 0).map(|reading| reading.error)
 }
 
 /// The child that `edits` make of `parent`. `batch` calibrates inserted batch norms, and all of them once the function

@@ -1,6 +1,7 @@
 //! Crowding distance: how much room a point has among its neighbours.
 
-use super::Points;
+use super::{Points, rank};
+use crate::Result;
 
 /// The crowding distance of each point among all of `points` (NSGA-II, Deb et al. 2002, III.B): the sum over objectives of
 /// the gap between its two neighbours in that objective, as a share of the objective's range. Infinite for the ends of an
@@ -31,6 +32,31 @@ pub fn crowding_distances(points: &Points) -> Vec<f64> {
         }
     }
     distances
+}
+
+/// The places of points, best first: front by front, and within a front the one with most room around it first (NSGA-II's
+/// crowded comparison, Deb et al. 2002, III.B). Of equals the earlier comes first.
+///
+/// # Errors
+/// If a value is not finite, or points have different numbers of objectives.
+///
+/// ```
+/// let points = [[2.0, 2.0], [0.0, 4.0], [1.0, 1.0], [4.0, 0.0]];
+/// assert_eq!(paretomorph::pareto::best_first(&points)?, [1, 3, 2, 0]);
+/// # Ok::<(), paretomorph::Error>(())
+/// ```
+pub fn best_first<R: AsRef<[f64]>>(points: &[R]) -> Result<Vec<usize>> {
+    let ranks = rank(&Points::new(points)?);
+    let mut order = Vec::with_capacity(points.len());
+    for front in 0..=ranks.iter().copied().max().unwrap_or(0) {
+        let members: Vec<usize> = (0..points.len()).filter(|&place| ranks[place] == front).collect();
+        let rows: Vec<&[f64]> = members.iter().map(|&place| points[place].as_ref()).collect();
+        let mut members: Vec<(usize, f64)> =
+            members.into_iter().zip(crowding_distances(&Points::new(&rows)?)).collect();
+        members.sort_by(|a, b| b.1.total_cmp(&a.1));
+        order.extend(members.into_iter().map(|(place, _)| place));
+    }
+    Ok(order)
 }
 
 #[cfg(test)]

@@ -24,7 +24,7 @@ mod stairs;
 
 pub use attainment::attainment_surfaces;
 pub use contribution::{contribution, contributions};
-pub use crowding::crowding_distances;
+pub use crowding::{best_first, crowding_distances};
 pub use epsilon::{epsilon_additive, epsilon_multiplicative};
 pub use hypervolume::hypervolume;
 pub use igd::{igd, igd_plus};

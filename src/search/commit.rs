@@ -6,6 +6,7 @@ use std::time::Instant;
 use super::{Phases, Search, hypervolume, load_network, reported_front, test_errors};
 use crate::config::Budget;
 use crate::executor::{Executor, Job, JobResult, Start};
+use crate::fidelity::{self, Progress};
 use crate::individual::{Individual, front};
 use crate::progress::Event;
 use crate::store::{JobRow, TestRow};
@@ -14,48 +15,83 @@ use crate::train::error_rate;
 use crate::{Result, machine};
 
 impl Search {
-    /// Trains what has no result yet, as far as the budget goes.
+    /// Trains what has no result yet, as far as the budget goes; children that compete, rung by rung.
     pub(super) fn train(
         &mut self,
         executor: &dyn Executor,
         generation: usize,
         rows: &mut [JobRow],
     ) -> Result<()> {
-        for row in rows.iter().filter(|row| row.result.is_some()) {
+        let allowed = self.allowed(generation, rows);
+        let rows = &mut rows[..allowed];
+        // What is committed is not trained any further, though it may have been given up for want of time.
+        let first = self.committed(generation).min(allowed);
+        for row in rows.iter().filter(|row| row.result.is_some() && !row.competes()) {
             // Left by a process that was killed after it had stored the result.
             self.store.blobs.remove_checkpoint(&row.job.plan.name)?;
         }
-        let open = self.open_children(generation, rows);
+        let mut open = open_children(rows, first)?;
         self.observer.observe(&Event::GenerationStarted { generation, children: open.len() });
         let training = Instant::now();
-        let jobs: Vec<Job> = open.iter().map(|&child| rows[child].job.clone()).collect();
-        let planned = self.allowed(generation, rows);
-        let planned = rows[..planned].iter().map(|row| row.job.architecture.clone()).collect();
+        let planned = rows.iter().map(|row| row.job.architecture.clone()).collect();
         self.measuring(planned, || {
-            executor.run(&jobs, &mut |place, result| {
-                let (child, job) = (open[place], &jobs[place]);
-                self.store.database.add_result(generation, child, &result)?;
-                self.store.blobs.remove_checkpoint(&job.plan.name)?;
-                let error = match &result {
-                    JobResult::Trained { error, .. } => Some(*error),
-                    JobResult::Diverged { .. } | JobResult::OutOfMemory { .. } => None,
-                };
-                let params = job.architecture.parameter_count();
-                self.observer.observe(&Event::ChildTrained { id: None, generation, child, error, params });
-                rows[child].result = Some(result);
-                let total = self.before.total + self.begun.elapsed().as_secs_f64();
-                self.store.database.set_fact("phases", &Phases { total, ..self.phases })
-            })
+            while !open.is_empty() && !self.stop.is_asked() {
+                self.train_to(executor, rows, &open)?;
+                if self.stop.is_asked() {
+                    // Who rests may have to go on.
+                    break;
+                }
+                let left = open_children(rows, first)?;
+                let goes_on = |child: usize| left.iter().any(|&(other, _)| other == child);
+                for row in open.iter().filter(|one| !goes_on(one.0)).map(|one| &rows[one.0]) {
+                    if row.competes() {
+                        self.settle(row)?;
+                    }
+                }
+                open = left;
+            }
+            Ok(())
         })?;
         self.phases.training += training.elapsed().as_secs_f64();
         Ok(())
     }
 
-    /// The children without a result that the budget of evaluations still allows.
-    fn open_children(&self, generation: usize, rows: &[JobRow]) -> Vec<usize> {
-        (0..self.allowed(generation, rows)).filter(|&child| rows[child].result.is_none()).collect()
+    /// Trains these children to these epochs, if they compete, and else as far as they go.
+    fn train_to(
+        &self,
+        executor: &dyn Executor,
+        rows: &mut [JobRow],
+        open: &[(usize, Option<usize>)],
+    ) -> Result<()> {
+        let job = |&(child, until): &(usize, Option<usize>)| {
+            let mut job = rows[child].job.clone();
+            job.course.until = until.or(job.course.until);
+            job
+        };
+        let jobs: Vec<Job> = open.iter().map(job).collect();
+        executor.run(&jobs, &mut |place, mut result| {
+            let row = &mut rows[open[place].0];
+            result.add_seconds(row.result.as_ref().map_or(0.0, JobResult::seconds));
+            self.store.database.add_result(row.job.generation, row.job.child, &result)?;
+            row.result = Some(result);
+            let total = self.before.total + self.begun.elapsed().as_secs_f64();
+            self.store.database.set_fact("phases", &Phases { total, ..self.phases })?;
+            if row.competes() { Ok(()) } else { self.settle(row) }
+        })
     }
 
+    /// Of a child that is trained no further: there is nothing to go on with, and those who watch are told.
+    fn settle(&self, row: &JobRow) -> Result<()> {
+        let Job { generation, child, plan, architecture, .. } = &row.job;
+        self.store.blobs.remove_checkpoint(&plan.name)?;
+        let error = match &row.result {
+            Some(JobResult::Trained { error, .. }) => Some(*error),
+            Some(JobResult::Diverged { .. } | JobResult::OutOfMemory { .. }) | None => None,
+        };
+        let (generation, child, params) = (*generation, *child, architecture.parameter_count());
+        self.observer.observe(&Event::ChildTrained { id: None, generation, child, error, params });
+        Ok(())
+    }
     /// How many children of a generation, from its first, a budget of evaluations or of compute allows.
     pub(super) fn allowed(&self, generation: usize, rows: &[JobRow]) -> usize {
         let earlier = self.individuals.iter().filter(|individual| individual.generation < generation);
@@ -78,8 +114,14 @@ impl Search {
     pub(super) fn commit(&mut self, generation: usize, rows: &[JobRow]) -> Result<()> {
         let begun = self.committed(generation);
         let mut new = Vec::new();
-        for JobRow { job, result } in &rows[begun..self.allowed(generation, rows).max(begun)] {
-            let Some(result) = result else { break };
+        let allowed = &rows[..self.allowed(generation, rows).max(begun)];
+        // When time is up, what competed is taken as it is.
+        let undecided = !self.stop.is_late() && !open_children(allowed, begun)?.is_empty();
+        for row in &allowed[begun..] {
+            let JobRow { job, result: Some(result) } = row else { break };
+            if undecided && row.competes() {
+                break;
+            }
             let Some(costs) = self.costs().known(&job.architecture)? else { break };
             new.push(self.individual((self.individuals.len() + new.len()) as u64, job, result, costs));
         }
@@ -87,6 +129,9 @@ impl Search {
         let is_whole = begun + new.len() == rows.len();
         new.into_iter().for_each(|individual| self.remember(individual));
         if is_whole {
+            for row in rows {
+                self.store.blobs.remove_checkpoint(&row.job.plan.name)?;
+            }
             self.tell(generation)?;
             self.drop_weights()?;
         }
@@ -105,13 +150,15 @@ impl Search {
         result: &JobResult,
         mut objectives: BTreeMap<String, f64>,
     ) -> Individual {
-        let (weights, first_error, seconds, epochs) = match result {
-            JobResult::Trained { weights, error, first_error, seconds } => {
+        let (weights, first_error, seconds, epochs, readings) = match result {
+            JobResult::Trained { weights, error, first_error, seconds, epochs, readings } => {
                 objectives.insert("error".into(), *error);
-                (Some(weights.clone()), *first_error, *seconds, job.plan.epochs)
+                (Some(weights.clone()), *first_error, *seconds, *epochs, readings.clone())
             }
-            JobResult::Diverged { epoch, first_error, seconds } => (None, *first_error, *seconds, *epoch),
-            JobResult::OutOfMemory { seconds } => (None, None, *seconds, 0),
+            JobResult::Diverged { epoch, first_error, seconds } => {
+                (None, *first_error, *seconds, *epoch, Vec::new())
+            }
+            JobResult::OutOfMemory { seconds } => (None, None, *seconds, 0, Vec::new()),
         };
         let (parent, edits) = match &job.start {
             Start::Scratch { .. } | Start::Given { .. } => (None, Vec::new()),
@@ -129,6 +176,8 @@ impl Search {
             weights,
             first_error,
             epochs,
+            planned: job.plan.epochs,
+            readings,
             seconds,
             compute: self.images.compute(job, epochs),
             committed_at: self.elapsed(),
@@ -202,5 +251,26 @@ impl Search {
         self.store.database.add_tests(&rows)?;
         self.phases.testing += testing.elapsed().as_secs_f64();
         Ok(())
+    }
+}
+
+/// The children from `first` on that have no result, or compete and are to have more epochs than they had; and to how many epochs
+/// they are trained now, if they compete.
+fn open_children(rows: &[JobRow], first: usize) -> Result<Vec<(usize, Option<usize>)>> {
+    let children: Vec<_> = rows.iter().map(|row| (&row.job.course, progress(row))).collect();
+    let targets = fidelity::targets(&children)?.into_iter().enumerate().skip(first);
+    let is_open = |&(child, target): &(usize, Option<usize>)| match &rows[child].result {
+        None => true,
+        Some(JobResult::Trained { epochs, .. }) => target.is_some_and(|target| *epochs < target),
+        Some(JobResult::Diverged { .. } | JobResult::OutOfMemory { .. }) => false,
+    };
+    Ok(targets.filter(is_open).collect())
+}
+
+fn progress(row: &JobRow) -> Progress<'_> {
+    match &row.result {
+        None => Progress::Open,
+        Some(JobResult::Trained { readings, .. }) => Progress::Read(readings),
+        Some(JobResult::Diverged { .. } | JobResult::OutOfMemory { .. }) => Progress::Lost,
     }
 }

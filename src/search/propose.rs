@@ -3,13 +3,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use morphisms::{Architecture, Fingerprint};
+use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 
 use super::given::Given;
-use super::{EndReason, Search};
+use super::{EndReason, Search, reported_front};
 use crate::config::Config;
 use crate::executor::{Job, Start};
-use crate::individual::{CONTINUE, Edit};
+use crate::fidelity::{Course, Schedule};
+use crate::individual::{CONTINUE, Edit, Individual};
 use crate::objective::{Costs, Count, Kind};
 use crate::space::Networks;
 use crate::strategy::{Asked, Candidate, Proposal, ask, most_attempts};
@@ -41,7 +43,12 @@ impl Search {
                 return Ok(Err(EndReason::Exhausted { attempts, found }));
             }
             if !chosen.is_empty() {
-                let job = |(child, candidate)| self.job(generation, child, candidate);
+                let schedule = self.schedule(generation)?;
+                let job = |(child, candidate): (usize, &Candidate<Networks>)| {
+                    let mut job = self.job(generation, child, candidate)?;
+                    job.course = self.course(&schedule, &job, &candidate.costs);
+                    Ok(job)
+                };
                 return Ok(Ok(chosen.iter().enumerate().map(job).collect::<Result<_>>()?));
             }
             if attempts >= most_attempts(&*self.strategy) {
@@ -131,6 +138,29 @@ impl Search {
         limits
     }
 
+    /// What decides when the children of `generation` are given up.
+    fn schedule(&self, generation: usize) -> Result<Schedule<'_>> {
+        let config = &self.setting.config;
+        let earlier = || self.individuals.iter().filter(|one| one.generation < generation);
+        let past = earlier()
+            .filter(|one| one.generation > 0)
+            .filter_map(|one| one.past(&config.objectives))
+            .collect();
+        let known: Vec<Individual> = earlier().cloned().collect();
+        let front = reported_front(&known, config)?;
+        let front = front.iter().filter_map(|member| member.values(&config.objectives)).collect();
+        Ok(Schedule::new(&config.fidelity, past, front))
+    }
+
+    fn course(&self, schedule: &Schedule<'_>, job: &Job, costs: &BTreeMap<String, f64>) -> Course {
+        let Config { seed, objectives, fidelity, .. } = &self.setting.config;
+        // Training lowers the first one; the others are known.
+        let costs = objectives[1..].iter().map(|name| costs.get(name).copied().unwrap_or_default()).collect();
+        let place = [job.generation as u64, job.child as u64];
+        let audited = rng::stream(*seed, "audit", &place).random_bool(fidelity.audit);
+        schedule.course(job.generation, job.plan.epochs, costs, audited)
+    }
+
     /// A network that was brought along is evaluated, not trained: it is what it is.
     fn given_job(&self, child: usize, given: &Given) -> Job {
         let start = Start::Given { weights: given.weights.clone() };
@@ -149,7 +179,8 @@ impl Search {
             lr: recipe.initial_lr,
         };
         let start = Start::Scratch { seed: draw_seed(draw) };
-        Job { generation, child, architecture: architecture.clone(), start, plan }
+        let course = Course::default();
+        Job { generation, child, architecture: architecture.clone(), start, plan, course }
     }
 
     fn job(&self, generation: usize, child: usize, candidate: &Candidate<Networks>) -> Result<Job> {
@@ -172,7 +203,8 @@ impl Search {
         let architecture = parent.architecture.clone();
         let start =
             Start::Inherit { parent: parent.id, architecture, weights, edits: proposal.edits.clone() };
-        Ok(Job { generation, child, architecture: proposal.design.clone(), start, plan })
+        let (architecture, course) = (proposal.design.clone(), Course::default());
+        Ok(Job { generation, child, architecture, start, plan, course })
     }
 }
 
@@ -181,5 +213,5 @@ fn job_name(generation: usize, child: usize) -> String {
 }
 
 fn draw_seed(mut rng: ChaCha8Rng) -> u64 {
-    rand::RngExt::random::<u64>(&mut rng) >> 1
+    rng.random::<u64>() >> 1
 }

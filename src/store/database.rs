@@ -22,7 +22,7 @@ CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL);
 CREATE TABLE individuals (
     id INTEGER PRIMARY KEY, generation INTEGER NOT NULL, child INTEGER NOT NULL, parent INTEGER,
     edits TEXT NOT NULL, architecture TEXT NOT NULL, fingerprint TEXT NOT NULL, weights TEXT,
-    first_error REAL, epochs INTEGER NOT NULL, seconds REAL NOT NULL, compute REAL NOT NULL, committed_at REAL NOT NULL,
+    first_error REAL, epochs INTEGER NOT NULL, planned INTEGER NOT NULL, readings TEXT NOT NULL, seconds REAL NOT NULL, compute REAL NOT NULL, committed_at REAL NOT NULL,
     UNIQUE (generation, child));
 CREATE TABLE objectives (
     individual INTEGER NOT NULL REFERENCES individuals (id), name TEXT NOT NULL, value REAL NOT NULL,
@@ -45,6 +45,13 @@ pub struct JobRow {
     pub job: Job,
     /// What came of it.
     pub result: Option<JobResult>,
+}
+
+impl JobRow {
+    /// Whether how long it is trained depends on the other children of its generation.
+    pub fn competes(&self) -> bool {
+        self.job.course.halving.is_some()
+    }
 }
 
 /// A use of the test set.
@@ -220,6 +227,7 @@ impl Database {
     fn individual(&self, row: &Row<'_>) -> Result<Individual> {
         let architecture: String = row.get("architecture")?;
         let (edits, fingerprint): (String, String) = (row.get("edits")?, row.get("fingerprint")?);
+        let readings: String = row.get("readings")?;
         let number = |name: &str| row.get::<_, i64>(name).map(|value| value as usize);
         Ok(Individual {
             id: number("id")? as u64,
@@ -236,6 +244,8 @@ impl Database {
             weights: row.get("weights")?,
             first_error: row.get("first_error")?,
             epochs: number("epochs")?,
+            planned: number("planned")?,
+            readings: self.decode(&readings)?,
             seconds: row.get("seconds")?,
             compute: row.get("compute")?,
             committed_at: row.get("committed_at")?,
@@ -252,7 +262,7 @@ impl Database {
         for individual in individuals {
             let id = individual.id as i64;
             transaction.execute(
-                "INSERT INTO individuals VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)",
+                "INSERT INTO individuals VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)",
                 params![
                     id,
                     individual.generation as i64,
@@ -264,6 +274,8 @@ impl Database {
                     individual.weights,
                     individual.first_error,
                     individual.epochs as i64,
+                    individual.planned as i64,
+                    encode(&individual.readings)?,
                     individual.seconds,
                     individual.compute,
                     individual.committed_at,

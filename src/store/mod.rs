@@ -27,7 +27,7 @@ use crate::config::{Budget, Config};
 use crate::{Error, Result};
 
 /// The layout that this version writes and reads.
-pub const FORMAT: &str = "3";
+pub const FORMAT: &str = "4";
 /// The settings, for people to read; the database holds them too.
 const CONFIG: &str = "config.toml";
 /// What `paretomorph report` writes.
