@@ -207,6 +207,10 @@ fn separable_block(draft: &mut Draft, x: LayerId, channels: usize, width: usize)
     draft.conv_bn_relu(depthwise, Conv::same(width, 1))
 }
 
+/// The variant of `widen` whose copies nothing tells apart, and the one that it is a form of.
+const TWINS: &str = "twins";
+const COPIES: &str = "replicate";
+
 /// A random edit of `architecture`, with the architecture it leads to: the morphism uniform over those that apply,
 /// then the place uniform over its sites, done in the way that `variant` names, or else in the one that is listed first there. None
 /// if nothing applies.
@@ -225,11 +229,16 @@ pub fn random_edit(
         let sites = morphism.sites(architecture);
         if let Some(place) = sites.choose(rng) {
             let same = |site: &&Site| (&site.layers, site.amount) == (&place.layers, place.amount);
-            let wanted = sites.iter().filter(same).find(|site| site.variant == variant);
-            let site = wanted.or_else(|| sites.iter().find(same)).unwrap_or(place);
+            // Nobody offers copies that stay equal, but they can be had wherever there are copies.
+            let offered = if variant == TWINS { COPIES } else { variant };
+            let wanted = sites.iter().filter(same).find(|site| site.variant == offered);
+            let site = match wanted {
+                Some(site) => site.clone().variant(variant),
+                None => sites.iter().find(same).unwrap_or(place).clone(),
+            };
             let seed = rng.random::<u64>() >> 1; // within the whole numbers of TOML and SQLite
-            let rewrite = morphism.rewrite(architecture, site, seed)?;
-            let edit = Edit { morphism: morphism.name().into(), site: site.clone(), seed };
+            let rewrite = morphism.rewrite(architecture, &site, seed)?;
+            let edit = Edit { morphism: morphism.name().into(), site, seed };
             return Ok(Some((edit, rewrite.architecture)));
         }
     }
@@ -277,7 +286,9 @@ mod tests {
     fn a_variant_is_taken_where_it_is_offered() {
         let start = initial(Shape::map(1, 8, 8), 10).unwrap().remove(0);
         let mut rng = rng::stream(4, "variant", &[]);
-        for (wanted, taken) in [("replicate", "replicate"), ("", "fresh"), ("unknown", "fresh")] {
+        for (wanted, taken) in
+            [("replicate", "replicate"), ("twins", "twins"), ("", "fresh"), ("unknown", "fresh")]
+        {
             let widen = catalog::named("widen").unwrap();
             let (edit, _) = random_edit(&start, &[widen], wanted, &mut rng).unwrap().unwrap();
             assert_eq!(edit.site.variant, taken);

@@ -106,8 +106,8 @@ settings! {
         pub morphisms: Vec<String> = vec![],
         /// Whether morphisms are used that change the function a little: drop_layer, prune, separate and others.
         pub approximate: bool = true,
-        /// How morphisms that have several ways are done, where that way is offered: "replicate", "noise" or "fresh" of widen; empty:
-        /// the way that learns best.
+        /// How morphisms that have several ways are done, where that way is offered: "fresh", "replicate", "noise" or "twins" (copies
+        /// that nothing tells apart, for comparison) of widen; empty: the way that learns best.
         pub variant: String = String::new(),
         /// Whether children start from their parents' weights; false: each is trained from scratch, for initial_epochs.
         pub inherit: bool = true,

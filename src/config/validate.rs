@@ -126,7 +126,7 @@ impl LemonadeConfig {
     fn validate(&self, names: &[&str]) -> Result<()> {
         positive_count("lemonade.proposals", self.proposals)?;
         positive_count("lemonade.accepted", self.accepted)?;
-        one_of("lemonade.variant", &self.variant, &["", "fresh", "replicate", "noise"])?;
+        one_of("lemonade.variant", &self.variant, &["", "fresh", "replicate", "noise", "twins"])?;
         let most = format!("at most lemonade.proposals ({})", self.proposals);
         require(self.accepted <= self.proposals, "lemonade.accepted", most, self.accepted)?;
         positive_count("lemonade.max_morphisms", self.max_morphisms)?;

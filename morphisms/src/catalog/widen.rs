@@ -10,6 +10,7 @@
 //! By replication with noise: the shares are equal, and the copies' outgoing weights get noise that adds up to 0 over
 //! them, with two copies `w / 2 + e` and `w / 2 - e`, which breaks the symmetry weight by weight and not by channels, and
 //! keeps the function all the same; Net2Net, section 2.2, proposes noise, there at the price of exactness.
+//! With neither, as "twins", copies stay equal for ever: only for comparison, and never offered.
 //! By fresh channels: new kernels are drawn, and whoever reads them starts with weight 0 (Wei et al., "Network morphism",
 //! ICML 2016). They learned best on Fashion-MNIST (`experiments/results/growth`), so they are listed first.
 
@@ -26,6 +27,9 @@ const REPLICATE: &str = "replicate";
 const FRESH: &str = "fresh";
 /// The variant that copies channels and tells the copies apart by noise.
 const NOISE: &str = "noise";
+/// The variant that tells copies apart by nothing, as a measure of what it is worth to do so: a site of its own it has not, but where
+/// "replicate" is offered it can be asked for.
+const TWINS: &str = "twins";
 
 /// See the [module](self) text. A site is the layer that names the group and the number of channels added, a half or
 /// all of what is there.
@@ -56,7 +60,9 @@ impl Morphism for Widen {
         let place = site.layers.first().and_then(|&layer| channels.named(layer));
         let is_offer = |&place: &usize| {
             let group = &channels.groups[place];
-            offers(group).any(|(amount, variant)| at(group, amount, variant) == *site)
+            let wanted = if site.variant == TWINS { REPLICATE } else { &site.variant };
+            let offered = |(amount, variant)| at(group, amount, variant) == site.clone().variant(wanted);
+            offers(group).any(offered)
         };
         let Some(place) = place.filter(is_offer) else {
             let expected = "expected a group that can change, and half or all of its channels";
@@ -65,8 +71,9 @@ impl Morphism for Widen {
         let group = &channels.groups[place];
         let to = match site.variant.as_str() {
             FRESH => extend(group, site.amount, seed),
-            NOISE => replicate(group, site.amount, seed, Some(seed))?,
-            _ => replicate(group, site.amount, seed, None)?,
+            NOISE => replicate(group, site.amount, seed, Shares::Noisy)?,
+            TWINS => replicate(group, site.amount, seed, Shares::Equal)?,
+            _ => replicate(group, site.amount, seed, Shares::Unequal)?,
         };
         resize(architecture, &channels, place, &to)
     }
@@ -91,17 +98,28 @@ fn at(group: &ChannelGroup, amount: usize, variant: &str) -> Site {
     Site::new(&[group.name()], amount).variant(variant)
 }
 
-/// In every block the same places are copied, and the copies follow the originals. With a seed of noise, that is what
-/// tells them apart; without one, their shares do.
-fn replicate(group: &ChannelGroup, amount: usize, seed: u64, noise: Option<u64>) -> Result<Resize> {
+/// What tells copies of a channel apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Shares {
+    /// How much of it they are.
+    Unequal,
+    /// Noise.
+    Noisy,
+    /// Nothing.
+    Equal,
+}
+
+/// In every block the same places are copied, and the copies follow the originals.
+fn replicate(group: &ChannelGroup, amount: usize, seed: u64, shares: Shares) -> Result<Resize> {
     let size = group.channels / group.blocks;
     let block = surgery::replication(size, size + amount / group.blocks, seed)?;
-    let Replication { of: block, share } = if noise.is_some() { block.shared_equally() } else { block };
+    let Replication { of: block, share } =
+        if shares == Shares::Unequal { block } else { block.shared_equally() };
     let in_block = |b: usize| block.iter().map(move |place| b * size + place);
     Ok(Resize::Replicate {
         of: (0..group.blocks).flat_map(in_block).collect(),
         share: (0..group.blocks).flat_map(|_| share.iter().copied()).collect(),
-        noise,
+        noise: (shares == Shares::Noisy).then_some(seed),
     })
 }
 
@@ -143,7 +161,8 @@ mod tests {
     #[test]
     fn shares_of_copies_are_unequal_and_add_up() {
         let group = ChannelGroup { channels: 3, blocks: 1, even: false, ties: Vec::new() };
-        let Resize::Replicate { of, share, noise: None } = replicate(&group, 3, 5, None).unwrap() else {
+        let Resize::Replicate { of, share, noise: None } = replicate(&group, 3, 5, Shares::Unequal).unwrap()
+        else {
             panic!("replication")
         };
         for channel in 0..3 {
@@ -247,6 +266,30 @@ mod tests {
     }
 
     #[test]
+    fn twins_share_equally_and_are_never_offered() {
+        let mut draft = Draft::new(Shape::map(1, 4, 4));
+        let x = draft.conv_bn_relu(draft.input(), Conv::same(2, 3));
+        draft.head(x, 2);
+        let parent = Network::init(draft.build().unwrap(), 0, DType::F64, &Device::Cpu).unwrap();
+        let sites = Widen.sites(parent.architecture());
+        assert!(sites.iter().all(|site| site.variant != TWINS));
+        let site = Site::new(&[LayerId(1)], 2).variant(TWINS);
+        let rewrite = Widen.rewrite(parent.architecture(), &site, 1).unwrap();
+        let child = parent.child(&rewrite, None).unwrap();
+        let read = |network: &Network| {
+            let weight = network.weights().get(ParamKey::new(LayerId(6), Role::Weight)).unwrap();
+            weight.to_vec2::<f64>().unwrap()
+        };
+        let (before, after) = (read(&parent), read(&child));
+        for (before, after) in before.iter().zip(after) {
+            let halves: Vec<f64> = before.iter().chain(before).map(|value| value / 2.0).collect();
+            assert_eq!(after, halves);
+        }
+        let other = Site::new(&[LayerId(1)], 3).variant(TWINS);
+        assert!(Widen.rewrite(parent.architecture(), &other, 1).is_err(), "half or all of the channels");
+    }
+
+    #[test]
     fn as_many_fresh_channels_are_drawn_as_are_added() {
         let mut draft = Draft::new(Shape::map(1, 4, 4));
         let relu = draft.conv_bn_relu(draft.input(), Conv::same(4, 3));
@@ -286,7 +329,9 @@ mod tests {
         let group = ChannelGroup { channels: 4, blocks: 2, even: false, ties: Vec::new() };
         let Resize::Extend { of, .. } = extend(&group, 2, 5) else { panic!("fresh channels") };
         assert_eq!(of, [Some(0), Some(1), None, Some(2), Some(3), None]);
-        let Resize::Replicate { of, .. } = replicate(&group, 4, 5, None).unwrap() else { panic!("copies") };
+        let Resize::Replicate { of, .. } = replicate(&group, 4, 5, Shares::Unequal).unwrap() else {
+            panic!("copies")
+        };
         assert_eq!((&of[..2], &of[4..6]), (&[0, 1][..], &[2, 3][..]));
         assert!(of[2..4].iter().all(|&copy| copy < 2) && of[6..].iter().all(|&copy| copy >= 2), "{of:?}");
     }
