@@ -4,10 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use morphisms::{Architecture, Layer};
 
+use crate::config::Config;
+use crate::fidelity::{Assessment, Past};
 use crate::individual::Individual;
 use crate::report::{
-    FinishedView, HypervolumePoint, IndividualView, InheritanceRow, LayerKind, LayerView, MeasuringView,
-    ObjectiveView, RepeatView, RunView, TestUse,
+    FinishedView, GivenUpView, HypervolumePoint, IndividualView, InheritanceRow, LayerKind, LayerView,
+    MeasuringView, ObjectiveView, RepeatView, RunView, TestUse,
 };
 use crate::search::{Phases, hypervolume, reported_front, test_errors};
 use crate::store::{MeasurementRow, Store};
@@ -54,6 +56,7 @@ pub fn of(store: &Store) -> Result<RunView> {
             .map(|row| TestUse { when: row.time, id: row.individual, error: row.error, why: row.why })
             .collect(),
         measuring: measuring(store)?,
+        given_up: given_up(store, &individuals)?,
         settings: store.config.to_toml()?,
         versions: vec![
             ("paretomorph".into(), meta("version")?),
@@ -89,6 +92,51 @@ pub fn measuring(store: &Store) -> Result<Vec<MeasuringView>> {
         }
     }
     Ok(views)
+}
+
+/// What became of trainings that could be given up; none if the settings say that all have all their epochs.
+///
+/// # Errors
+/// If an objective value is not a finite number.
+pub fn given_up(store: &Store, individuals: &[Individual]) -> Result<Option<GivenUpView>> {
+    let config = &store.config;
+    let trained: Vec<&Individual> = individuals.iter().filter(|one| one.generation > 0).collect();
+    if config.fidelity.schedule == "full" || trained.is_empty() {
+        return Ok(None);
+    }
+    let mut ends: BTreeMap<usize, usize> = BTreeMap::new();
+    trained.iter().for_each(|one| *ends.entry(one.epochs).or_default() += 1);
+    let assessment = match config.fidelity.schedule.as_str() {
+        "curve" => Assessment::of(&generations(individuals, config)?, config.fidelity.caution),
+        _ => Assessment::default(),
+    };
+    let Assessment { audited, wrongly, predictions, mean_distance } = assessment;
+    Ok(Some(GivenUpView {
+        schedule: config.fidelity.schedule.clone(),
+        trainings: trained.len(),
+        given_up: trained.iter().filter(|one| one.weights.is_some() && one.epochs < one.planned).count(),
+        planned: trained.iter().map(|one| one.planned).sum(),
+        trained: trained.iter().map(|one| one.epochs).sum(),
+        ends: ends.into_iter().collect(),
+        predictions,
+        mean_distance: (predictions > 0).then_some(mean_distance),
+        audited,
+        wrongly,
+    }))
+}
+
+/// The trainings of each generation but the initial one, each with the front that was known when it began.
+fn generations(individuals: &[Individual], config: &Config) -> Result<Vec<(Vec<Past>, Vec<Vec<f64>>)>> {
+    let last = individuals.last().map_or(0, |last| last.generation);
+    let of = |generation: usize| {
+        let begun = individuals.partition_point(|one| one.generation < generation);
+        let ended = individuals.partition_point(|one| one.generation <= generation);
+        let trained = individuals[begun..ended].iter().filter_map(|one| one.past(&config.objectives));
+        let front = reported_front(&individuals[..begun], config)?;
+        let front = front.iter().filter_map(|member| member.values(&config.objectives)).collect();
+        Ok((trained.collect(), front))
+    };
+    (1..=last).map(of).collect()
 }
 
 fn measuring_view(

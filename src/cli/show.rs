@@ -106,11 +106,8 @@ pub(super) fn front_text(store: &Store) -> Result<String> {
     let individuals = store.database.individuals()?;
     let mut members = reported_front(&individuals, &store.config)?;
     if members.is_empty() {
-        let measuring = measuring_text(store)?;
-        return Ok(format!(
-            "No network keeps all bounds yet; {} were trained.{measuring}",
-            individuals.len()
-        ));
+        let more = accounts(store, &individuals)?;
+        return Ok(format!("No network keeps all bounds yet; {} were trained.{more}", individuals.len()));
     }
     let tests = test_errors(&store.database)?;
     let error = |member: &Individual| member.objectives.get("error").copied().unwrap_or(1.0);
@@ -148,15 +145,17 @@ pub(super) fn front_text(store: &Store) -> Result<String> {
     Ok(format!(
         "{table}\n{trained} networks trained; hypervolume {volume:.4} to the reference point {} (costs by log10){}",
         at.join(", "),
-        measuring_text(store)?
+        accounts(store, &individuals)?
     ))
 }
 
-/// What measuring cost and how repeatable it is, a line for each measured objective.
-fn measuring_text(store: &Store) -> Result<String> {
+/// What measuring cost and how repeatable it is, a line for each measured objective; and what giving trainings up saved.
+fn accounts(store: &Store, individuals: &[Individual]) -> Result<String> {
     let seconds = overview::seconds(store);
-    let line = |view| format!("\n{}", report::measuring_summary(view, seconds));
-    Ok(overview::measuring(store)?.iter().map(line).collect())
+    let measured = overview::measuring(store)?;
+    let measured = measured.iter().map(|view| report::measuring_summary(view, seconds));
+    let given_up = overview::given_up(store, individuals)?.map(|view| report::given_up_summary(&view));
+    Ok(measured.chain(given_up).map(|line| format!("\n{line}")).collect())
 }
 
 /// The individual `id` of a run.

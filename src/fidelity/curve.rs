@@ -71,8 +71,6 @@ impl Falls {
 /// What the rule did in a run, and how far off it was, by a replay of what was known at the time.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 pub struct Assessment {
-    /// Trainings that the rule gave up.
-    pub given_up: usize,
     /// Those that it would have given up and that went on to be audited.
     pub audited: usize,
     /// Of the audited, those that came to be better than the front that the rule held against them.
@@ -95,9 +93,7 @@ impl Assessment {
                 let hopeless = one.readings.iter().any(|reading| {
                     reading.epoch < one.planned && rule.is_hopeless(reading, &one.values[1..])
                 });
-                if one.whole().is_none() {
-                    found.given_up += 1;
-                } else if hopeless {
+                if hopeless && one.whole().is_some() {
                     found.audited += 1;
                     found.wrongly += usize::from(!is_covered(&one.values, front));
                 }

@@ -3,7 +3,7 @@
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 use super::svg::clean;
-use super::{IndividualView, RunView, format, measuring, palette, search, tables};
+use super::{IndividualView, RunView, format, given_up, measuring, palette, search, tables};
 
 const SCRIPT: &str = include_str!("assets/page.js");
 /// Even text that slipped through could load nothing.
@@ -61,6 +61,7 @@ fn sections(view: &RunView) -> Vec<Section> {
         part("finish", "Longer training", tables::finished(view)),
         part("test", "Test set", Some(tables::test_uses(view))),
         part("measuring", "Measuring", measuring::measuring(view)),
+        part("given-up", "Trainings given up", given_up::given_up(view)),
         part("time", "Time", tables::phases(view)),
         part("all", "All networks", tables::individuals(view)),
         part("settings", "Settings and machine", Some(tables::settings(view))),

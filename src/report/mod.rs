@@ -8,6 +8,7 @@ mod blocks;
 mod draw;
 mod format;
 mod front;
+mod given_up;
 mod html;
 mod hypervolume;
 mod labels;
@@ -33,6 +34,7 @@ use crate::{Error, Result};
 
 pub use draw::draw_svg;
 pub use format::value as format_value;
+pub use given_up::summary as given_up_summary;
 pub use measuring::summary as measuring_summary;
 pub use png::render as render_png;
 pub use study::{
@@ -40,8 +42,8 @@ pub use study::{
     ShareView, StudyView, TestView, write as write_study,
 };
 pub use view::{
-    FinishedView, HypervolumePoint, IndividualView, InheritanceRow, LayerKind, LayerView, MeasuringView,
-    ObjectiveView, RepeatView, RunView, TestUse,
+    FinishedView, GivenUpView, HypervolumePoint, IndividualView, InheritanceRow, LayerKind, LayerView,
+    MeasuringView, ObjectiveView, RepeatView, RunView, TestUse,
 };
 
 /// Writes `report.html` and the folder `plots` into `dir`, which is created if need be, and returns the path of the

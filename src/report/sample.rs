@@ -240,6 +240,7 @@ fn described(individuals: Vec<IndividualView>) -> RunView {
         machine: text(&[("processor", "AMD EPYC 7763 64-Core Processor"), ("cores", "2"), ("device", "cpu")]),
         inheritance: inheritance(&individuals),
         measuring: vec![measuring()],
+        given_up: Some(given_up()),
         individuals,
     }
 }
@@ -264,6 +265,21 @@ fn measuring() -> MeasuringView {
         repeated: vec![RepeatView { parameters: 5000, first: 0.42, again: Some(0.43) }],
         predicted: 40,
         correlation: Some(0.93),
+    }
+}
+
+fn given_up() -> GivenUpView {
+    GivenUpView {
+        schedule: "curve".into(),
+        trainings: 56,
+        given_up: 20,
+        planned: 448,
+        trained: 350,
+        ends: vec![(2, 5), (3, 15), (8, 36)],
+        predictions: 30,
+        mean_distance: Some(0.011),
+        audited: 4,
+        wrongly: 1,
     }
 }
 

@@ -116,6 +116,7 @@ fn hostile() -> RunView {
         (one.name, one.unit, one.by) = (text(), text(), text());
         one.failures[0].0 = text();
     }
+    view.given_up.iter_mut().for_each(|one| one.schedule = text());
     view.objectives.iter_mut().for_each(|objective| (objective.name, objective.unit) = (text(), text()));
     for one in &mut view.individuals {
         one.edits = vec![text()];

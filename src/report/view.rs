@@ -37,6 +37,8 @@ pub struct RunView {
     pub test_uses: Vec<TestUse>,
     /// How each measured objective was measured.
     pub measuring: Vec<MeasuringView>,
+    /// What became of trainings that could be given up; none if all were to have all their epochs.
+    pub given_up: Option<GivenUpView>,
     /// The resolved settings, as TOML.
     pub settings: String,
     /// Program and libraries with their versions.
@@ -220,6 +222,31 @@ pub struct MeasuringView {
     pub predicted: usize,
     /// Spearman's rank correlation of those predictions with the measured values.
     pub correlation: Option<f64>,
+}
+
+/// What became of trainings that could be given up before their last epoch.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct GivenUpView {
+    /// What decided: "halving", "curve", ...
+    pub schedule: String,
+    /// Trainings, the initial population left out.
+    pub trainings: usize,
+    /// Those that were given up.
+    pub given_up: usize,
+    /// Epochs that all were meant to have.
+    pub planned: usize,
+    /// Epochs that they had.
+    pub trained: usize,
+    /// After how many epochs how many ended.
+    pub ends: Vec<(usize, usize)>,
+    /// Final errors that were predicted from half of the epochs.
+    pub predictions: usize,
+    /// Their mean distance from those that came out; none if nothing was predicted.
+    pub mean_distance: Option<f64>,
+    /// Trainings that would have been given up for their prediction, but went on so that it could be judged.
+    pub audited: usize,
+    /// Those of them that came to the front after all.
+    pub wrongly: usize,
 }
 
 /// A network that was measured twice.
