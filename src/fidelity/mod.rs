@@ -10,7 +10,7 @@ mod schedule;
 use serde::{Deserialize, Serialize};
 
 pub use curve::{Assessment, Rule};
-pub use schedule::{Past, Progress, Schedule, targets};
+pub use schedule::{Past, Progress, Schedule, ends, targets};
 
 use crate::Result;
 use crate::pareto::{best_first, dominates};

@@ -43,19 +43,26 @@ pub struct Schedule<'a> {
     past: Vec<Past>,
     /// Objective values of the front.
     front: Vec<Vec<f64>>,
+    /// The only epochs after which an error can be had, in ascending order; none: any.
+    known: Option<Vec<usize>>,
 }
 
 impl<'a> Schedule<'a> {
     /// After these trainings, with this front.
     pub fn new(settings: &'a FidelityConfig, past: Vec<Past>, front: Vec<Vec<f64>>) -> Self {
-        Self { settings, past, front }
+        Self { settings, past, front, known: None }
+    }
+
+    /// For trainings whose errors are known after these epochs alone, which are the rungs then.
+    pub fn among(self, epochs: Vec<usize>) -> Self {
+        Self { known: Some(epochs), ..self }
     }
 
     /// What a child of `generation`, from 1, is held to that is meant to have `planned` epochs and costs `costs` beside the error.
     /// One that is `audited` is not given up for its learning curve.
     pub fn course(&self, generation: usize, planned: usize, costs: Vec<f64>, audited: bool) -> Course {
         let FidelityConfig { schedule, first, eta, .. } = self.settings;
-        let rungs = rungs(*first, *eta, planned);
+        let rungs = self.known.clone().unwrap_or_else(|| rungs(*first, *eta, planned));
         match schedule.as_str() {
             "halving" => halving(rungs, *eta, costs),
             "hyperband" => {
@@ -70,7 +77,8 @@ impl<'a> Schedule<'a> {
             "curve" => {
                 let rule = || Rule::fit(&self.past, planned, self.settings.caution, &self.front);
                 let rule = if audited { None } else { rule() };
-                Course { rungs: (1..=planned).collect(), rule, costs, ..Course::default() }
+                let rungs = self.known.clone().unwrap_or_else(|| (1..=planned).collect());
+                Course { rungs, rule, costs, ..Course::default() }
             }
             _ => Course::default(),
         }
@@ -167,6 +175,46 @@ pub fn targets(children: &[(&Course, Progress<'_>)]) -> Result<Vec<Option<usize>
         }
     }
     Ok(targets)
+}
+
+/// After how many epochs each child of a generation ends, of trainings whose errors can be looked up. `read` gives the error of a
+/// child after so many epochs; those that are not given up have `planned`.
+///
+/// # Errors
+/// If an objective value is not a finite number.
+pub fn ends(
+    courses: &[Course],
+    planned: usize,
+    read: impl Fn(usize, usize) -> Option<f64>,
+) -> Result<Vec<usize>> {
+    let mut readings: Vec<Vec<Reading>> = vec![Vec::new(); courses.len()];
+    loop {
+        let progress = readings.iter().map(|read| match read.is_empty() {
+            true => Progress::Open,
+            false => Progress::Read(read),
+        });
+        let targets = targets(&courses.iter().zip(progress).collect::<Vec<_>>())?;
+        let mut moved = false;
+        for (child, (course, target)) in courses.iter().zip(targets).enumerate() {
+            let done = readings[child].last().map_or(0, |last| last.epoch);
+            let Some(&epoch) = course.rungs.iter().find(|&&rung| rung > done) else { continue };
+            let competes = target.is_some_and(|target| epoch <= target);
+            let goes_on = target.is_none() && (done == 0 || course.goes_on(done, &readings[child])?);
+            if competes || goes_on {
+                let Some(error) = read(child, epoch) else { continue };
+                readings[child].push(Reading { epoch, error });
+                moved = true;
+            }
+        }
+        if !moved {
+            break;
+        }
+    }
+    let end = |(course, read): (&Course, &Vec<Reading>)| match course.rungs.is_empty() {
+        true => planned,
+        false => read.last().map_or(0, |last| last.epoch),
+    };
+    Ok(courses.iter().zip(&readings).map(end).collect())
 }
 
 /// How far a child of a generation has come.

@@ -28,53 +28,32 @@ fn every_schedule_of_the_settings_is_one() {
     }
 }
 
-/// Trains children whose errors are these at every rung, as an engine would; how many epochs each one had.
-fn compete(errors: &[Option<f64>], course: &Course) -> Vec<usize> {
-    let mut readings: Vec<Vec<Reading>> = vec![Vec::new(); errors.len()];
-    loop {
-        let children: Vec<(&Course, Progress<'_>)> = errors
-            .iter()
-            .zip(&readings)
-            .map(|(error, read)| match error {
-                None => (course, Progress::Lost),
-                Some(_) if read.is_empty() => (course, Progress::Open),
-                Some(_) => (course, Progress::Read(read)),
-            })
-            .collect();
-        let targets = targets(&children).unwrap();
-        let mut trained = false;
-        for ((read, error), target) in readings.iter_mut().zip(errors).zip(targets) {
-            let epochs = read.last().map_or(0, |last| last.epoch);
-            if let (Some(error), Some(target)) = (*error, target)
-                && target > epochs
-            {
-                assert!(course.reads(target));
-                read.push(Reading { epoch: target, error });
-                trained = true;
-            }
-        }
-        if !trained {
-            return readings.iter().map(|read| read.last().map_or(0, |last| last.epoch)).collect();
-        }
-    }
-}
-
 /// Successive halving as in Hyperband's table 1 (JMLR 2018): R = 81 and eta = 3, 81 trainings to begin with.
 #[test]
 fn of_eighty_one_children_one_is_trained_to_the_end() {
-    let errors: Vec<Option<f64>> = (0..81).map(|k| Some(f64::from(k * 37 % 81))).collect();
-    let epochs = compete(&errors, &course("halving", 1, 81));
+    let errors: Vec<f64> = (0..81).map(|k| f64::from(k * 37 % 81)).collect();
+    let courses = vec![course("halving", 1, 81); 81];
+    let epochs = ends(&courses, 81, |child, _| Some(errors[child])).unwrap();
     let reached = |rung| epochs.iter().filter(|&&epochs| epochs >= rung).count();
     assert_eq!([1, 3, 9, 27, 81].map(reached), [81, 27, 9, 3, 1]);
-    let best = errors.iter().position(|error| *error == Some(0.0)).unwrap();
+    let best = errors.iter().position(|error| *error == 0.0).unwrap();
     assert_eq!(epochs[best], 81);
 }
 
 #[test]
 fn one_goes_on_though_they_are_few_and_the_lost_do_not() {
-    let epochs = compete(&[Some(0.3), None, Some(0.2)], &course("halving", 1, 9));
-    assert_eq!(epochs, [1, 0, 9]);
-    assert_eq!(compete(&[None, None], &course("halving", 1, 9)), [0, 0]);
+    let course = course("halving", 1, 9);
+    let read = |error| vec![Reading { epoch: 1, error }];
+    let (worse, better) = (read(0.3), read(0.2));
+    let of = |children: &[Progress<'_>]| {
+        let children: Vec<_> = children.iter().map(|&progress| (&course, progress)).collect();
+        targets(&children).unwrap()
+    };
+    let waiting = of(&[Progress::Read(&worse), Progress::Open, Progress::Read(&better)]);
+    assert_eq!(waiting, [Some(1); 3], "nobody goes on before all are there");
+    let decided = of(&[Progress::Read(&worse), Progress::Lost, Progress::Read(&better)]);
+    assert_eq!(decided, [Some(1), Some(1), Some(3)]);
+    assert_eq!(of(&[Progress::Lost, Progress::Lost]), [Some(1), Some(1)]);
 }
 
 /// The column heads of Hyperband's table 1: brackets 4 to 0 begin with 81, 34, 15, 8 and 5 trainings of 1, 3, 9, 27, 81 epochs.

@@ -59,7 +59,7 @@ mod tests {
         };
         assert_eq!(
             summary(&view),
-            "\"asha\" gave up 6 of 10 trainings, which saved 50.00 % of their epochs."
+            "\"asha\" gave up 6 of 10 trainings, which saved 50.0\u{a0}% of their epochs."
         );
         let curve = GivenUpView {
             mean_distance: Some(0.012),
@@ -70,7 +70,7 @@ mod tests {
             ..view
         };
         let text = summary(&curve);
-        assert!(text.contains("off by 1.20 % of the images in the mean of 7 trainings"), "{text}");
+        assert!(text.contains("off by 1.20\u{a0}% of the images in the mean of 7 trainings"), "{text}");
         assert!(text.contains("Of 3 that it would have given up"), "{text}");
     }
 }

@@ -4,8 +4,8 @@ use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 
 use super::{
-    FinishedView, HypervolumePoint, IndividualView, InheritanceRow, LayerKind, LayerView, MeasuringView,
-    ObjectiveView, RepeatView, RunView, TestUse,
+    FinishedView, GivenUpView, HypervolumePoint, IndividualView, InheritanceRow, LayerKind, LayerView,
+    MeasuringView, ObjectiveView, RepeatView, RunView, TestUse,
 };
 
 const EXACT: [&str; 4] = ["deepen", "widen", "skip_concat", "skip_add"];

@@ -25,7 +25,7 @@ pub(super) fn checklist(
         [first, .., last] if last - first + 1 == study.seeds.len() as u64 => format!("{first} to {last}"),
         seeds => seeds.iter().map(u64::to_string).collect::<Vec<_>>().join(", "),
     };
-    let is_table = prepared.reading.is_some();
+    let is_table = prepared.answers.is_some();
     let answered =
         |question: &str, answer: String| CheckView { question: question.into(), answer: Some(answer) };
     let check = |question: &str, answer: Option<String>| CheckView { question: question.into(), answer };

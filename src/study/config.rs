@@ -276,6 +276,19 @@ impl Study {
                 strategies: &strategies,
                 ..Names::default()
             })?;
+            let graded = table.fidelities(accuracy).len() > 1 && self.objectives[0].name == "error";
+            if method.config.fidelity.schedule != "full" && !graded {
+                return Err(Error::Config {
+                    origin: format!("the settings of `{}`", method.name),
+                    key: "fidelity.schedule".into(),
+                    expected: format!(
+                        "\"full\", unless the first objective is the error and {} has `{accuracy}` after fewer epochs too",
+                        source.file.display()
+                    ),
+                    found: method.config.fidelity.schedule.clone(),
+                    hint: None,
+                });
+            }
         }
         Ok(Some(table))
     }

@@ -75,7 +75,7 @@ fn end(methods: &[(String, Vec<Measured<'_>>)], over: Over) -> f64 {
 }
 
 fn problem(prepared: &Prepared) -> String {
-    match (&prepared.reading, &prepared.study.methods[..]) {
+    match (&prepared.answers, &prepared.study.methods[..]) {
         (Some(reading), _) => format!(
             "{} in {}: {} designs, looked up",
             reading.table.format().name,
@@ -287,7 +287,7 @@ fn shares(
         // The mean grows only where a run grows.
         let mut places: Vec<f64> = runs
             .iter()
-            .flat_map(|run| run.steps.iter().map(|step| over.of(step.0, &run.trace.evaluations[step.0])))
+            .flat_map(|run| run.steps.iter().map(|step| over.of(&run.trace.evaluations[step.0])))
             .collect();
         places.sort_by(f64::total_cmp);
         let first = places.partition_point(|&x| mean(runs, x) < goal);

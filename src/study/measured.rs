@@ -16,9 +16,9 @@ pub(super) enum Over {
 impl Over {
     pub(super) const ALL: [Self; 3] = [Self::Evaluations, Self::Compute, Self::Time];
 
-    pub(super) fn of(self, place: usize, evaluation: &Evaluation) -> f64 {
+    pub(super) fn of(self, evaluation: &Evaluation) -> f64 {
         match self {
-            Self::Evaluations => (place + 1) as f64,
+            Self::Evaluations => evaluation.spent,
             Self::Compute => evaluation.compute,
             Self::Time => evaluation.seconds,
         }
@@ -72,7 +72,7 @@ impl<'a> Measured<'a> {
 
     /// The hypervolume at `x`.
     pub(super) fn at(&self, over: Over, x: f64) -> f64 {
-        let reached = |step: &(usize, f64)| over.of(step.0, &self.trace.evaluations[step.0]) <= x;
+        let reached = |step: &(usize, f64)| over.of(&self.trace.evaluations[step.0]) <= x;
         let count = self.steps.partition_point(reached);
         count.checked_sub(1).map_or(0.0, |last| self.steps[last].1)
     }
@@ -80,12 +80,12 @@ impl<'a> Measured<'a> {
     /// After how much the hypervolume was at least `least`; never: infinite.
     pub(super) fn first(&self, over: Over, least: f64) -> f64 {
         let step = self.steps.iter().find(|step| step.1 >= least);
-        step.map_or(f64::INFINITY, |step| over.of(step.0, &self.trace.evaluations[step.0]))
+        step.map_or(f64::INFINITY, |step| over.of(&self.trace.evaluations[step.0]))
     }
 
     pub(super) fn end(&self, over: Over) -> f64 {
         let last = self.trace.evaluations.len().checked_sub(1);
-        last.map_or(0.0, |last| over.of(last, &self.trace.evaluations[last]))
+        last.map_or(0.0, |last| over.of(&self.trace.evaluations[last]))
     }
 }
 

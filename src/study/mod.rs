@@ -27,7 +27,7 @@ use crate::Result;
 use crate::pareto::Points;
 use crate::search::worker_count;
 use crate::stop::Stop;
-use tabular::Reading;
+use tabular::Answers;
 
 /// The front that fronts are compared with.
 pub struct TrueFront {
@@ -41,7 +41,7 @@ pub struct TrueFront {
 pub struct Prepared {
     /// The study.
     pub study: Study,
-    reading: Option<Reading>,
+    answers: Option<Answers>,
 }
 
 impl Prepared {
@@ -51,9 +51,9 @@ impl Prepared {
     /// Those of [`Study::problem`].
     pub fn new(study: Study) -> Result<Self> {
         let table = study.problem()?;
-        let reading = study.table.as_ref().zip(table);
-        let reading = reading.map(|(source, table)| Reading::new(&study, source, table));
-        Ok(Self { study, reading })
+        let answers = study.table.as_ref().zip(table);
+        let answers = answers.map(|(source, table)| Answers::new(&study, source, table));
+        Ok(Self { study, answers })
     }
 
     /// Carries out the runs that have not ended, side by side; `told` hears of each one that ends. Whether all have ended: not if
@@ -115,8 +115,8 @@ impl Prepared {
         if stop.is_asked() {
             return Ok(false);
         }
-        let trace = match &self.reading {
-            Some(reading) => tabular::run(method, seed, reading, stop)?,
+        let trace = match &self.answers {
+            Some(answers) => tabular::run(method, seed, answers, stop)?,
             None => training::run(method, seed, &run_folder(folder, method, seed), stop)?,
         };
         let Some(trace) = trace else { return Ok(false) };
@@ -130,8 +130,8 @@ impl Prepared {
     /// # Errors
     /// If a value is not a finite number.
     pub fn true_front<'a>(&self, traces: impl IntoIterator<Item = &'a Trace>) -> Result<TrueFront> {
-        let rows: Vec<Vec<f64>> = match &self.reading {
-            Some(reading) => (0..reading.table.len()).map(|row| reading.values(row)).collect(),
+        let rows: Vec<Vec<f64>> = match &self.answers {
+            Some(answers) => (0..answers.table.len()).map(|row| answers.values(row)).collect(),
             None => traces
                 .into_iter()
                 .flat_map(|trace| trace.evaluations.iter().filter_map(|one| one.values.clone()))
@@ -141,7 +141,7 @@ impl Prepared {
         let mut rows: Vec<Vec<f64>> = places.into_iter().map(|place| rows[place].clone()).collect();
         rows.sort_by(|a, b| a.partial_cmp(b).unwrap_or(std::cmp::Ordering::Equal));
         rows.dedup();
-        Ok(TrueFront { rows, known: self.reading.is_some() })
+        Ok(TrueFront { rows, known: self.answers.is_some() })
     }
 }
 

@@ -4,53 +4,70 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Instant;
 
-use rand_chacha::ChaCha8Rng;
+use rand::RngExt;
 
 use super::config::{Method, Study, TableSource};
 use super::table::{Point, Rows, Table};
 use super::trace::{Evaluation, Trace};
 use crate::config::Budget;
+use crate::fidelity::{self, Course, Past, Reading, Schedule};
+use crate::pareto::{Points, non_dominated};
 use crate::stop::Stop;
 use crate::strategy::{self, Member, Proposal, Setting, Space, Strategy, ask, keeps_bounds};
 use crate::{Result, rng};
 
 /// What objective values are read from.
-pub(super) struct Reading {
+pub(super) struct Answers {
     pub(super) table: Arc<Table>,
-    accuracy: usize,
+    /// Epochs, and the column with the accuracy after as many; the last are those that a whole training has.
+    fidelities: Vec<(usize, usize)>,
     percent: bool,
     initial: usize,
     /// The columns of the objectives; none for the error.
     columns: Vec<(String, Option<usize>)>,
 }
 
-impl Reading {
+impl Answers {
     pub(super) fn new(study: &Study, source: &TableSource, table: Table) -> Self {
         let column = |name: &str| table.columns().iter().position(|column| column == name);
         let format = table.format();
-        let accuracy = column(source.accuracy.as_deref().unwrap_or(format.accuracy)).unwrap_or_default();
+        let fidelities = table.fidelities(source.accuracy.as_deref().unwrap_or(format.accuracy));
         let columns = study.names().into_iter().map(|name| {
             let column = column(&name);
             (name, column)
         });
         let columns = columns.collect();
-        Self { accuracy, percent: format.percent, initial: source.initial, columns, table: Arc::new(table) }
+        let (percent, initial, table) = (format.percent, source.initial, Arc::new(table));
+        Self { fidelities, percent, initial, columns, table }
+    }
+
+    /// Epochs of a whole training.
+    fn planned(&self) -> usize {
+        self.fidelities.last().map_or(1, |last| last.0)
+    }
+
+    /// The error of a row after so many epochs, if the table has it.
+    fn error(&self, row: usize, epochs: usize) -> Option<f64> {
+        let (_, column) = self.fidelities.iter().find(|known| known.0 == epochs)?;
+        let accuracy = self.table.value(row, *column);
+        Some(1.0 - if self.percent { accuracy / 100.0 } else { accuracy })
     }
 
     /// The objective values of a row, in the order of the study.
     pub(super) fn values(&self, row: usize) -> Vec<f64> {
-        let error = || {
-            let accuracy = self.table.value(row, self.accuracy);
-            1.0 - if self.percent { accuracy / 100.0 } else { accuracy }
-        };
+        self.values_after(row, self.planned())
+    }
+
+    fn values_after(&self, row: usize, epochs: usize) -> Vec<f64> {
+        let error = || self.error(row, epochs).unwrap_or(1.0);
         let value = |(_, column): &(String, Option<usize>)| {
             column.map_or_else(error, |column| self.table.value(row, column))
         };
         self.columns.iter().map(value).collect()
     }
 
-    fn objectives(&self, row: usize) -> BTreeMap<String, f64> {
-        self.columns.iter().map(|(name, _)| name.clone()).zip(self.values(row)).collect()
+    fn objectives(&self, row: usize, epochs: usize) -> BTreeMap<String, f64> {
+        self.columns.iter().map(|(name, _)| name.clone()).zip(self.values_after(row, epochs)).collect()
     }
 
     /// The objectives that are known before a design is trained.
@@ -60,18 +77,20 @@ impl Reading {
 }
 
 /// Carries out a run; none if asked to stop.
-pub(super) fn run(method: &Method, seed: u64, reading: &Reading, stop: &Stop) -> Result<Option<Trace>> {
+pub(super) fn run(method: &Method, seed: u64, answers: &Answers, stop: &Stop) -> Result<Option<Trace>> {
     let begun = Instant::now();
     let Budget::Evaluations(evaluations) = method.config.budget else { return Ok(None) };
-    let space = Rows(reading.table.clone());
-    let setting = Setting { config: method.config.clone(), space, cheap: reading.cheap() };
+    let space = Rows(answers.table.clone());
+    let setting = Setting { config: method.config.clone(), space, cheap: answers.cheap() };
     let setting = Arc::new(setting);
     let mut run = Run {
         strategy: strategy::new(setting.clone())?,
         setting,
-        reading,
+        answers,
         seen: BTreeSet::new(),
         evaluations: Vec::new(),
+        past: Vec::new(),
+        spent: 0.0,
         begun,
     };
     run.start(seed)?;
@@ -80,26 +99,33 @@ pub(super) fn run(method: &Method, seed: u64, reading: &Reading, stop: &Stop) ->
         if stop.is_asked() {
             return Ok(None);
         }
-        if run.evaluations.len() >= evaluations {
+        if run.left(evaluations) == 0 {
             break;
         }
-        if !run.generation(evaluations, &mut rng::stream(seed, "propose", &[generation]))? {
+        if !run.generation((seed, generation), evaluations)? {
             end = "the strategy found nothing new".into();
             break;
         }
     }
-    run.evaluations.truncate(evaluations);
+    run.evaluations.retain(|one| one.spent <= evaluations as f64 + ROUNDING);
     let seconds = begun.elapsed().as_secs_f64();
     Ok(Some(Trace { method: method.name.clone(), seed, seconds, end, evaluations: run.evaluations }))
 }
 
+/// What sums of shares of evaluations may be off by.
+const ROUNDING: f64 = 1e-6;
+
 struct Run<'a> {
     strategy: Box<dyn Strategy<Rows>>,
     setting: Arc<Setting<Rows>>,
-    reading: &'a Reading,
+    answers: &'a Answers,
     /// Rows that were evaluated, or chosen to be.
     seen: BTreeSet<usize>,
     evaluations: Vec<Evaluation>,
+    /// What a schedule knows of them, the initial ones left out.
+    past: Vec<Past>,
+    /// Evaluations so far, of which one that was given up is a part.
+    spent: f64,
     begun: Instant,
 }
 
@@ -108,54 +134,96 @@ impl Run<'_> {
     fn start(&mut self, seed: u64) -> Result<()> {
         let mut rng = rng::stream(seed, "initial", &[]);
         let mut members = Vec::new();
-        for _ in 0..self.reading.initial {
+        for _ in 0..self.answers.initial {
             let Some((_, point)) = self.setting.space.random(&mut rng)? else { continue };
             if self.seen.insert(point.row) {
-                members.push(self.evaluate(None, point));
+                members.push(self.evaluate(None, point, self.answers.planned()));
             }
         }
         self.strategy.tell(&members)
     }
 
+    /// How many whole evaluations the budget still allows, a part of one counted as one.
+    fn left(&self, most: usize) -> usize {
+        (most as f64 - self.spent - ROUNDING).max(0.0).ceil() as usize
+    }
+
     /// Whether anything new was found.
-    fn generation(&mut self, most: usize, rng: &mut ChaCha8Rng) -> Result<bool> {
-        let (reading, seen, config) = (self.reading, &self.seen, &self.setting.config);
+    fn generation(&mut self, (seed, generation): (u64, u64), most: usize) -> Result<bool> {
+        let mut rng = rng::stream(seed, "propose", &[generation]);
+        let rng = &mut rng;
+        let (answers, seen, config) = (self.answers, &self.seen, &self.setting.config);
         let mut proposed = BTreeSet::new();
         let admit = |proposal: &Proposal<Rows>| {
             let row = proposal.design.row;
-            let costs = reading.objectives(row);
+            let costs = answers.objectives(row, answers.planned());
             let within =
                 config.max.iter().all(|(name, bound)| costs.get(name).is_none_or(|cost| cost <= bound));
             let above =
                 config.min.iter().all(|(name, bound)| costs.get(name).is_none_or(|cost| cost >= bound));
             let new = within && above && !seen.contains(&row) && proposed.insert(row);
             // The error is known only of what was evaluated.
-            let cheap = costs.into_iter().filter(|(name, _)| *name != reading.columns[0].0);
+            let cheap = costs.into_iter().filter(|(name, _)| *name != answers.columns[0].0);
             Ok(new.then(|| cheap.collect()))
         };
         let mut candidates = ask(&*self.strategy, admit, || false, rng)?.candidates;
         let mut chosen = self.strategy.screen(&candidates, rng)?;
-        chosen.truncate(config.lemonade.accepted.min(most.saturating_sub(self.evaluations.len())));
-        let members: Vec<Member<Rows>> = chosen
-            .into_iter()
-            .map(|place| {
-                let Proposal { parent, design, .. } = &mut candidates[place].proposal;
-                let (parent, point) = (*parent, design.clone());
-                self.seen.insert(point.row);
-                self.evaluate(parent, point)
-            })
-            .collect();
+        chosen.truncate(config.lemonade.accepted.min(self.left(most)));
+        let rows: Vec<usize> = chosen.iter().map(|&place| candidates[place].proposal.design.row).collect();
+        let epochs = self.epochs((seed, generation), &rows)?;
+        let mut members = Vec::new();
+        for (place, epochs) in chosen.into_iter().zip(epochs) {
+            let Proposal { parent, design, .. } = &mut candidates[place].proposal;
+            let (parent, point) = (*parent, design.clone());
+            self.seen.insert(point.row);
+            self.remember(point.row, epochs);
+            members.push(self.evaluate(parent, point, epochs));
+        }
         self.strategy.tell(&members)?;
         Ok(!members.is_empty())
     }
 
-    fn evaluate(&mut self, parent: Option<u64>, point: Point) -> Member<Rows> {
+    /// After how many epochs each of these rows is given up, or is whole.
+    fn epochs(&self, (seed, generation): (u64, u64), rows: &[usize]) -> Result<Vec<usize>> {
+        let (answers, config) = (self.answers, &self.setting.config);
+        if config.fidelity.schedule == "full" {
+            return Ok(vec![answers.planned(); rows.len()]);
+        }
+        let known: Vec<&Vec<f64>> =
+            self.evaluations.iter().filter_map(|evaluation| evaluation.values.as_ref()).collect();
+        let front = non_dominated(&Points::new(&known)?).into_iter().map(|place| known[place].clone());
+        let schedule = Schedule::new(&config.fidelity, self.past.clone(), front.collect())
+            .among(answers.fidelities.iter().map(|known| known.0).collect());
+        let course = |(child, &row): (usize, &usize)| {
+            let audited = rng::stream(seed, "audit", &[generation, child as u64]);
+            let audited = { audited }.random_bool(config.fidelity.audit);
+            let costs = answers.values(row)[1..].to_vec();
+            schedule.course(generation as usize, answers.planned(), costs, audited)
+        };
+        let courses: Vec<Course> = rows.iter().enumerate().map(course).collect();
+        fidelity::ends(&courses, answers.planned(), |child, epochs| answers.error(rows[child], epochs))
+    }
+
+    fn remember(&mut self, row: usize, epochs: usize) {
+        let answers = self.answers;
+        let read = |&(epoch, _): &(usize, usize)| {
+            let error = answers.error(row, epoch).filter(|_| epoch <= epochs)?;
+            Some(Reading { epoch, error })
+        };
+        let readings = answers.fidelities.iter().filter_map(read).collect();
+        let values = answers.values_after(row, epochs);
+        self.past.push(Past { planned: answers.planned(), epochs, readings, values });
+    }
+
+    fn evaluate(&mut self, parent: Option<u64>, point: Point, epochs: usize) -> Member<Rows> {
         let id = self.evaluations.len() as u64;
-        let objectives = self.reading.objectives(point.row);
+        let objectives = self.answers.objectives(point.row, epochs);
+        self.spent += epochs as f64 / self.answers.planned() as f64;
         let kept = keeps_bounds(&objectives, &self.setting.config);
         self.evaluations.push(Evaluation {
-            design: self.reading.table.label(point.row).into(),
-            values: kept.then(|| self.reading.values(point.row)),
+            design: self.answers.table.label(point.row).into(),
+            values: kept.then(|| self.answers.values_after(point.row, epochs)),
+            spent: self.spent,
             compute: 0.0,
             seconds: self.begun.elapsed().as_secs_f64(),
         });

@@ -216,3 +216,89 @@ fn every_study_of_the_experiments_is_stated_right() {
     }
     assert!(seen >= 3);
 }
+
+/// A table of cells whose accuracy rises with the epochs, and whose order after few is nearly that after many.
+fn graded_table() -> String {
+    const OPERATIONS: [&str; 5] = ["none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3"];
+    let mut text = String::from("cell,cost,acc_1ep,acc_3ep,acc_9ep\n");
+    for code in 0..3000usize {
+        let edge = |place: u32, from: usize| format!("{}~{from}", OPERATIONS[code / 5usize.pow(place) % 5]);
+        let cell = format!(
+            "|{}|+|{}|{}|+|{}|{}|{}|",
+            edge(0, 0),
+            edge(1, 0),
+            edge(2, 1),
+            edge(3, 0),
+            edge(4, 1),
+            edge(5, 2)
+        );
+        let (worth, quirk) = ((code * 7919 % 3000) as f64 / 100.0, (code % 7) as f64 / 10.0);
+        let _ = writeln!(
+            text,
+            "{cell},{},{},{},{}",
+            1 + code % 11,
+            20.0 + worth + quirk,
+            40.0 + worth,
+            60.0 + worth
+        );
+    }
+    text
+}
+
+#[test]
+fn in_a_table_with_several_epochs_trainings_can_be_given_up() {
+    let home = tempfile::tempdir().unwrap();
+    std::fs::write(home.path().join("table.csv"), graded_table()).unwrap();
+    let head = r#"
+title = "A made-up table with epochs"
+seeds = 6
+budget = "40evals"
+[table]
+file = "table.csv"
+format = "nas-bench-201"
+accuracy = "acc_9ep"
+initial = 5
+[[objective]]
+name = "error"
+ideal = 0.1
+reference = 0.6
+"#;
+    let methods = crate::config::SCHEDULES.iter().map(|schedule| {
+        format!(
+            "[[method]]\nname = \"{schedule}\"\nsettings.strategy = \"random\"\nsettings.lemonade.accepted = 9\n\
+             settings.fidelity = {{ schedule = \"{schedule}\", interval = 10 }}\n"
+        )
+    });
+    let text = format!("{head}{}", methods.collect::<String>());
+    let prepared = Prepared::new(Study::parse(&text, "study.toml", home.path()).unwrap()).unwrap();
+    let folder = home.path().join("study");
+    assert!(run(&prepared, &folder, 2));
+    let mut best = std::collections::BTreeMap::new();
+    for trace in traces(&prepared, &folder) {
+        let spent = trace.evaluations.last().unwrap().spent;
+        assert!(spent <= 40.0 + 1e-6 && spent > 36.0, "{}: {spent}", trace.method);
+        let grows = trace.evaluations.windows(2).all(|pair| pair[0].spent < pair[1].spent);
+        let given_up = trace.evaluations.windows(2).any(|pair| pair[1].spent - pair[0].spent < 0.9);
+        assert!(grows && given_up == (trace.method != "full"), "{}", trace.method);
+        assert_eq!(trace.evaluations.len() > 40, given_up, "{}", trace.method);
+        let errors = trace.evaluations.iter().filter_map(|one| one.values.as_ref()).map(|values| values[0]);
+        *best.entry(trace.method.clone()).or_insert(0.0) += errors.fold(1.0, f64::min) / 6.0;
+    }
+    // As many epochs on more designs find better ones, where few epochs tell which are good.
+    for schedule in ["halving", "hyperband", "asha"] {
+        assert!(best[schedule] < best["full"] - 0.003, "{schedule}: {best:?}");
+    }
+}
+
+#[test]
+fn where_a_table_knows_one_number_of_epochs_nothing_is_given_up() {
+    let home = tempfile::tempdir().unwrap();
+    std::fs::write(home.path().join("table.json"), table()).unwrap();
+    let text = text(&["random"], 20, 1) + "settings.fidelity = { schedule = \"asha\" }\n";
+    let error = Prepared::new(Study::parse(&text, "study.toml", home.path()).unwrap()).err().unwrap();
+    let error = error.to_string();
+    assert!(
+        error.contains("fidelity.schedule") && error.contains("table.json") && error.contains("asha"),
+        "{error}"
+    );
+}

@@ -21,6 +21,8 @@ pub struct Evaluation {
     pub design: String,
     /// Its objective values, in the order of the study; none if it could not be trained or is over a bound.
     pub values: Option<Vec<f64>>,
+    /// Evaluations up to and with it; in a table, one that was given up counts as the share of its epochs that it had.
+    pub spent: f64,
     /// Multiply-adds of training up to and with it; 0 where a table answers.
     pub compute: f64,
     /// Seconds of the run when it was known.
@@ -51,7 +53,7 @@ pub struct StudyFolder {
 }
 
 const FILE: &str = "study.sqlite";
-const FORMAT: &str = "1";
+const FORMAT: &str = "2";
 const SCHEMA: &str = "
 CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS runs (

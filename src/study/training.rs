@@ -30,17 +30,18 @@ pub(super) fn run(method: &Method, seed: u64, folder: &Path, stop: &Arc<Stop>) -
     }
     let individuals = search.store().database.individuals()?;
     let mut compute = 0.0;
-    let evaluation = |one: &Individual| {
+    let evaluation = |(place, one): (usize, &Individual)| {
         compute += one.compute;
         let kept = keeps_bounds(&one.objectives, &method.config);
         Evaluation {
             design: one.fingerprint.to_string(),
             values: one.values(&method.config.objectives).filter(|_| kept),
+            spent: (place + 1) as f64,
             compute,
             seconds: one.committed_at,
         }
     };
-    let evaluations: Vec<Evaluation> = individuals.iter().map(evaluation).collect();
+    let evaluations: Vec<Evaluation> = individuals.iter().enumerate().map(evaluation).collect();
     // Earlier parts of a run that was resumed included.
     let seconds = search.store().database.fact::<Phases>("phases")?.total;
     Ok(Some(Trace { method: method.name.clone(), seed, seconds, end: reason.to_string(), evaluations }))

@@ -108,6 +108,25 @@ impl Table {
         &self.contents.columns
     }
 
+    /// The numbers of epochs in the names of columns that are called like `accuracy` but for that number, up to its own, with the
+    /// columns: "accuracy_4", "accuracy_12" and "accuracy_36" for the last one. One of 1 if there is no number in the name.
+    pub fn fidelities(&self, accuracy: &str) -> Vec<(usize, usize)> {
+        let parts = |name: &str| -> Option<(String, usize, String)> {
+            let end = name.rfind(|c: char| c.is_ascii_digit())? + 1;
+            let start = name[..end].rfind(|c: char| !c.is_ascii_digit()).map_or(0, |at| at + 1);
+            Some((name[..start].into(), name[start..end].parse().ok()?, name[end..].into()))
+        };
+        let place = self.columns().iter().position(|column| column == accuracy).unwrap_or_default();
+        let Some((before, most, after)) = parts(accuracy) else { return vec![(1, place)] };
+        let alike = |(place, column): (usize, &String)| {
+            let (start, epochs, end) = parts(column)?;
+            (start == before && end == after && (1..=most).contains(&epochs)).then_some((epochs, place))
+        };
+        let mut known: Vec<(usize, usize)> = self.columns().iter().enumerate().filter_map(alike).collect();
+        known.sort_unstable();
+        known
+    }
+
     /// How many choices each gene has.
     pub fn choices(&self) -> &[usize] {
         &self.contents.choices

@@ -37,6 +37,23 @@ fn nas_bench_macro_is_read_plain_and_gzipped() {
 }
 
 #[test]
+fn columns_alike_but_for_their_epochs_are_fidelities_of_one_another() {
+    let table = read("nas-bench-101", &small_101()).unwrap();
+    let of = |accuracy: &str| {
+        let found = table.fidelities(accuracy).into_iter();
+        found.map(|(epochs, column)| (epochs, table.columns()[column].as_str())).collect::<Vec<_>>()
+    };
+    assert_eq!(
+        of("validation_accuracy_108"),
+        [(4, "validation_accuracy_4"), (108, "validation_accuracy_108")]
+    );
+    assert_eq!(of("validation_accuracy_4"), [(4, "validation_accuracy_4")]);
+    let other = read("nas-bench-macro", MACRO.as_bytes()).unwrap();
+    let place = other.columns().iter().position(|column| column == "mean_acc").unwrap();
+    assert_eq!(other.fidelities("mean_acc"), [(1, place)]);
+}
+
+#[test]
 fn tables_that_are_none_are_refused_with_the_place() {
     assert!(problem("nas-bench-macro", b"{").contains("EOF"));
     assert!(problem("nas-bench-macro", b"{}").contains("no rows"));
