@@ -5,6 +5,9 @@ use crate::Result;
 use crate::config::FidelityConfig;
 use crate::pareto::best_first;
 
+/// ASHA's rivals at a rung, the latest: enough to tell the best ones, and a job stays small however long a run is.
+const RIVALS: usize = 200;
+
 /// A training of an earlier generation.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Past {
@@ -70,7 +73,10 @@ impl<'a> Schedule<'a> {
                 halving(rungs[rungs.len() - 1 - bracket..].to_vec(), *eta, costs)
             }
             "asha" => {
-                let gates = self.gates(&rungs[..rungs.len() - 1], Pass::OneIn(*eta), self.past.len());
+                let mut gates = self.gates(&rungs[..rungs.len() - 1], Pass::OneIn(*eta), self.past.len());
+                gates
+                    .iter_mut()
+                    .for_each(|gate| drop(gate.rivals.drain(..gate.rivals.len().saturating_sub(RIVALS))));
                 Course { rungs, gates, costs, ..Course::default() }
             }
             "hurdles" => self.hurdles(rungs, costs),

@@ -11,7 +11,7 @@ use super::{EndReason, Search, reported_front};
 use crate::config::Config;
 use crate::executor::{Job, Start};
 use crate::fidelity::{Course, Schedule};
-use crate::individual::{CONTINUE, Edit, Individual};
+use crate::individual::{CONTINUE, Edit};
 use crate::objective::{Costs, Count, Kind};
 use crate::space::Networks;
 use crate::strategy::{Asked, Candidate, Proposal, ask, most_attempts};
@@ -43,7 +43,7 @@ impl Search {
                 return Ok(Err(EndReason::Exhausted { attempts, found }));
             }
             if !chosen.is_empty() {
-                let schedule = self.schedule(generation)?;
+                let schedule = self.schedule()?;
                 let job = |(child, candidate): (usize, &Candidate<Networks>)| {
                     let mut job = self.job(generation, child, candidate)?;
                     job.course = self.course(&schedule, &job, &candidate.costs);
@@ -138,16 +138,15 @@ impl Search {
         limits
     }
 
-    /// What decides when the children of `generation` are given up.
-    fn schedule(&self, generation: usize) -> Result<Schedule<'_>> {
+    /// What decides when the children of the next generation are given up.
+    fn schedule(&self) -> Result<Schedule<'_>> {
         let config = &self.setting.config;
-        let earlier = || self.individuals.iter().filter(|one| one.generation < generation);
-        let past = earlier()
-            .filter(|one| one.generation > 0)
-            .filter_map(|one| one.past(&config.objectives))
-            .collect();
-        let known: Vec<Individual> = earlier().cloned().collect();
-        let front = reported_front(&known, config)?;
+        if config.fidelity.schedule == "full" {
+            return Ok(Schedule::new(&config.fidelity, Vec::new(), Vec::new()));
+        }
+        let trained = self.individuals.iter().filter(|one| one.generation > 0);
+        let past = trained.filter_map(|one| one.past(&config.objectives)).collect();
+        let front = reported_front(&self.individuals, config)?;
         let front = front.iter().filter_map(|member| member.values(&config.objectives)).collect();
         Ok(Schedule::new(&config.fidelity, past, front))
     }

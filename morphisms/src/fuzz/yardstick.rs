@@ -126,14 +126,13 @@ impl Yardstick {
             (Way::Evaluation(algorithm), DType::F32) => {
                 Ok(rounding_in(PATIENCE, &self.network, &self.images, algorithm)?.max(ROUNDING_F32))
             }
-            (Way::Training, _) => Ok(mark.allowed.max(self.magnified(mark)?)),
-            (Way::Evaluation(_), _) => Ok(mark.allowed),
+            (Way::Training | Way::Evaluation(_), _) => Ok(mark.allowed.max(self.magnified(mark)?)),
         }
     }
 
-    /// How far rounding moves the logits of this network in training mode. After an approximate morphism a channel can
-    /// hardly vary any more while the scales behind it are still those of one that did, and every batch norm on the way
-    /// then magnifies its rounding a hundredfold.
+    /// How far rounding moves the logits of this network. After an approximate morphism a channel can hardly vary any more while
+    /// the scales behind it are still those of one that did, and every batch norm on the way then magnifies its rounding
+    /// a hundredfold; in evaluation mode too, if it was calibrated on such a channel.
     fn magnified(&self, mark: &Mark) -> Result<f64> {
         let mut moved = 0.0f64;
         for seed in 1..=PATIENCE {
