@@ -125,13 +125,18 @@ impl Prepared {
         Ok(true)
     }
 
-    /// The front of the table, or of all that was found.
+    /// The front of what the table has within the bounds of any method, or of all that was found.
     ///
     /// # Errors
     /// If a value is not a finite number.
     pub fn true_front<'a>(&self, traces: impl IntoIterator<Item = &'a Trace>) -> Result<TrueFront> {
         let rows: Vec<Vec<f64>> = match &self.answers {
-            Some(answers) => (0..answers.table.len()).map(|row| answers.values(row)).collect(),
+            Some(answers) => {
+                let allowed = |row: &usize| {
+                    self.study.methods.iter().any(|method| answers.allows(*row, &method.config))
+                };
+                (0..answers.table.len()).filter(allowed).map(|row| answers.values(row)).collect()
+            }
             None => traces
                 .into_iter()
                 .flat_map(|trace| trace.evaluations.iter().filter_map(|one| one.values.clone()))

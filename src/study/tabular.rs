@@ -9,7 +9,7 @@ use rand::RngExt;
 use super::config::{Method, Study, TableSource};
 use super::table::{Point, Rows, Table};
 use super::trace::{Evaluation, Trace};
-use crate::config::Budget;
+use crate::config::{Budget, Config};
 use crate::fidelity::{self, Course, Past, Reading, Schedule};
 use crate::pareto::{Points, non_dominated};
 use crate::stop::Stop;
@@ -25,6 +25,8 @@ pub(super) struct Answers {
     initial: usize,
     /// The columns of the objectives; none for the error.
     columns: Vec<(String, Option<usize>)>,
+    /// Columns that are no objectives, but that a method has a bound on.
+    bounded: Vec<(String, usize)>,
 }
 
 impl Answers {
@@ -36,9 +38,14 @@ impl Answers {
             let column = column(&name);
             (name, column)
         });
-        let columns = columns.collect();
+        let columns: Vec<(String, Option<usize>)> = columns.collect();
+        let configs = study.methods.iter().map(|method| &method.config);
+        let bounds: BTreeSet<&String> =
+            configs.flat_map(|config| config.max.keys().chain(config.min.keys())).collect();
+        let others = bounds.into_iter().filter(|name| columns.iter().all(|(known, _)| known != *name));
+        let bounded = others.filter_map(|name| Some((name.clone(), column(name)?))).collect();
         let (percent, initial, table) = (format.percent, source.initial, Arc::new(table));
-        Self { fidelities, percent, initial, columns, table }
+        Self { fidelities, percent, initial, columns, bounded, table }
     }
 
     /// Epochs of a whole training.
@@ -66,8 +73,23 @@ impl Answers {
         self.columns.iter().map(value).collect()
     }
 
+    /// Its objective values by name, and what else there is a bound on.
     fn objectives(&self, row: usize, epochs: usize) -> BTreeMap<String, f64> {
-        self.columns.iter().map(|(name, _)| name.clone()).zip(self.values_after(row, epochs)).collect()
+        let values = self.columns.iter().map(|(name, _)| name.clone()).zip(self.values_after(row, epochs));
+        let others = self.bounded.iter().map(|(name, column)| (name.clone(), self.table.value(row, *column)));
+        values.chain(others).collect()
+    }
+
+    /// What is known of a row before it is trained: all but the first objective.
+    fn costs(&self, row: usize) -> BTreeMap<String, f64> {
+        let mut all = self.objectives(row, self.planned());
+        all.remove(&self.columns[0].0);
+        all
+    }
+
+    /// Whether a row is within the bounds of a method, the one on the error included.
+    pub(super) fn allows(&self, row: usize, config: &Config) -> bool {
+        are_within(&self.objectives(row, self.planned()), config)
     }
 
     /// The objectives that are known before a design is trained.
@@ -110,6 +132,13 @@ pub(super) fn run(method: &Method, seed: u64, answers: &Answers, stop: &Stop) ->
     run.evaluations.retain(|one| one.spent <= evaluations as f64 + ROUNDING);
     let seconds = begun.elapsed().as_secs_f64();
     Ok(Some(Trace { method: method.name.clone(), seed, seconds, end, evaluations: run.evaluations }))
+}
+
+/// Whether these values are within the bounds, as far as they are there.
+fn are_within(values: &BTreeMap<String, f64>, config: &Config) -> bool {
+    let below = |(name, bound): (&String, &f64)| values.get(name).is_none_or(|value| value <= bound);
+    let above = |(name, bound): (&String, &f64)| values.get(name).is_none_or(|value| value >= bound);
+    config.max.iter().all(below) && config.min.iter().all(above)
 }
 
 /// What sums of shares of evaluations may be off by.
@@ -156,15 +185,9 @@ impl Run<'_> {
         let mut proposed = BTreeSet::new();
         let admit = |proposal: &Proposal<Rows>| {
             let row = proposal.design.row;
-            let costs = answers.objectives(row, answers.planned());
-            let within =
-                config.max.iter().all(|(name, bound)| costs.get(name).is_none_or(|cost| cost <= bound));
-            let above =
-                config.min.iter().all(|(name, bound)| costs.get(name).is_none_or(|cost| cost >= bound));
-            let new = within && above && !seen.contains(&row) && proposed.insert(row);
-            // The error is known only of what was evaluated.
-            let cheap = costs.into_iter().filter(|(name, _)| *name != answers.columns[0].0);
-            Ok(new.then(|| cheap.collect()))
+            let costs = answers.costs(row);
+            let new = are_within(&costs, config) && !seen.contains(&row) && proposed.insert(row);
+            Ok(new.then_some(costs))
         };
         let mut candidates = ask(&*self.strategy, admit, || false, rng)?.candidates;
         let mut chosen = self.strategy.screen(&candidates, rng)?;

@@ -302,3 +302,54 @@ fn where_a_table_knows_one_number_of_epochs_nothing_is_given_up() {
         "{error}"
     );
 }
+
+/// On an objective, on another column, and on the error, which nobody knows before a design is trained.
+#[test]
+fn bounds_hold_in_a_table_and_for_its_true_front() {
+    let home = tempfile::tempdir().unwrap();
+    std::fs::write(home.path().join("table.csv"), graded_table()).unwrap();
+    let text = r#"
+title = "Bounds"
+seeds = 1
+budget = "60evals"
+[table]
+file = "table.csv"
+format = "nas-bench-201"
+accuracy = "acc_9ep"
+[[objective]]
+name = "error"
+ideal = 0.1
+reference = 0.6
+[[objective]]
+name = "cost"
+ideal = 0
+reference = 12
+[settings]
+strategy = "random"
+max = { cost = 6, acc_1ep = 45.0, error = 0.25 }
+min = { acc_3ep = 50.0 }
+[[method]]
+name = "random"
+"#;
+    let prepared = Prepared::new(Study::parse(text, "study.toml", home.path()).unwrap()).unwrap();
+    let folder = home.path().join("study");
+    assert!(run(&prepared, &folder, 1));
+    let traces = traces(&prepared, &folder);
+    let answers = prepared.answers.as_ref().unwrap();
+    let column = |name: &str| answers.table.columns().iter().position(|column| column == name).unwrap();
+    let (mut kept, mut over) = (0, 0);
+    // The first ten are random designs, within bounds or not.
+    for evaluation in &traces[0].evaluations[10..] {
+        let row =
+            (0..answers.table.len()).find(|&row| answers.table.label(row) == evaluation.design).unwrap();
+        let value = |name| answers.table.value(row, column(name));
+        assert!(value("cost") <= 6.0 && value("acc_1ep") <= 45.0 && value("acc_3ep") >= 50.0);
+        match value("acc_9ep") >= 75.0 {
+            true => kept += usize::from(evaluation.values.is_some()),
+            false => over += usize::from(evaluation.values.is_none()),
+        }
+    }
+    assert!(kept > 0 && over > 0 && kept + over == 50, "{kept} {over}");
+    let front = prepared.true_front(&traces).unwrap();
+    assert!(front.known && front.rows.iter().all(|row| row[0] <= 0.25 && row[1] <= 6.0), "{:?}", front.rows);
+}
