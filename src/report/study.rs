@@ -64,12 +64,15 @@ fn plots(view: &StudyView) -> Vec<(String, Svg)> {
     plots
 }
 
-fn series(view: &StudyView, method: &str) -> usize {
-    view.methods.iter().position(|one| one.name == method).unwrap_or(0) % COLOURS
+/// The classes of a method: its colour, and once there are no more colours, that it is the second of that colour.
+fn series(view: &StudyView, method: &str) -> String {
+    let place = view.methods.iter().position(|one| one.name == method).unwrap_or(0);
+    let again = if place / COLOURS % 2 == 1 { " p-again" } else { "" };
+    format!("p-s{}{again}", place % COLOURS)
 }
 
 fn legend(view: &StudyView, svg: &mut Svg) {
-    let entry = |method: &MethodView| format!("p-dot p-s{}", series(view, &method.name));
+    let entry = |method: &MethodView| format!("p-dot {}", series(view, &method.name));
     let entries: Vec<_> = view.methods.iter().map(|method| (entry(method), method.name.as_str())).collect();
     plot::legend(svg, &entries);
 }
@@ -92,10 +95,10 @@ fn curve_plot(view: &StudyView, curve: &CurveView) -> Svg {
         let series = series(view, method);
         let low = points.iter().map(|point| at(point, 0));
         let high = points.iter().rev().map(|point| at(point, 2));
-        svg.path(&format!("p-band p-s{series}"), &format!("{}Z", polyline(low.chain(high))));
+        svg.path(&format!("p-band {series}"), &format!("{}Z", polyline(low.chain(high))));
     }
     for (method, points) in &curve.lines {
-        let class = format!("p-line p-s{}", series(view, method));
+        let class = format!("p-line {}", series(view, method));
         svg.tip(method, |svg| svg.path(&class, &polyline(points.iter().map(|point| at(point, 1)))));
     }
     legend(view, &mut svg);
@@ -133,7 +136,7 @@ fn attainment_plot(view: &StudyView) -> Svg {
     for AttainmentView { method, surfaces } in &view.attainment {
         let series = series(view, method);
         for (place, surface) in surfaces.iter().enumerate() {
-            let class = format!("{} p-s{series}", if place == 1 { "p-line" } else { "p-thin" });
+            let class = format!("{} {series}", if place == 1 { "p-line" } else { "p-thin" });
             // From the worst to the best value of the first objective, that is from left to right.
             let points: Vec<Point> =
                 surface.iter().rev().map(|point| (x.at(point[1]).0, y.at(point[0]).0)).collect();
@@ -395,7 +398,7 @@ fn measured(view: &StudyView) -> String {
 fn swatch(view: &StudyView, method: &str) -> Markup {
     let mut svg = Svg::new(14.0, 10.0, "");
     svg.rect(
-        &format!("p-dot p-s{}", series(view, method)),
+        &format!("p-dot {}", series(view, method)),
         super::svg::Rect { x: 0.0, y: 1.0, width: 10.0, height: 8.0 },
         2.0,
     );
