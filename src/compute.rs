@@ -26,6 +26,27 @@ impl Images {
         }
     }
 
+    /// What these jobs of a generation cost at most, if as many as may are trained to the end, and the dearest of those that compete.
+    pub fn most(&self, jobs: &[&Job]) -> f64 {
+        let (competing, others): (Vec<&&Job>, Vec<&&Job>) =
+            jobs.iter().partition(|job| job.course.halving.is_some());
+        let whole: f64 = others.iter().map(|job| self.compute(job, job.plan.epochs)).sum();
+        let rungs = competing.iter().map(|job| job.course.rungs.len()).max().unwrap_or(0);
+        let (mut most, mut left) = (whole, competing.len());
+        for rung in 0..rungs {
+            let step = |job: &&&Job| {
+                let end = job.course.rungs.get(rung)?;
+                let begun = rung.checked_sub(1).map_or(0.0, |last| self.compute(job, job.course.rungs[last]));
+                Some(self.compute(job, *end) - begun)
+            };
+            let mut steps: Vec<f64> = competing.iter().filter_map(step).collect();
+            steps.sort_by(|a, b| b.total_cmp(a));
+            most += steps.iter().take(left.max(1)).sum::<f64>();
+            left /= competing.first().and_then(|job| job.course.halving).unwrap_or(2);
+        }
+        most
+    }
+
     /// What a job costs that ends after so many epochs, its evaluation included: training, the teacher's forward passes, a pass of the
     /// child over the calibration batch for each edit and one more if the function changed, and validation before, after, and as
     /// often on the way as it was read.

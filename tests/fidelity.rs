@@ -24,9 +24,9 @@ fn search<'a>(out: &'a Path, schedule: &'a str, rest: &[&'a str]) -> Vec<&'a str
         "fidelity.caution=0.6",
     ];
     let settings = settings.into_iter().flat_map(|setting| ["--set", setting]);
-    let schedule = ["--set", schedule, "--budget", "40evals"];
-    let head = ["search", "--out", text(out), "--quiet"].into_iter().chain(settings);
-    head.chain(schedule).chain(rest.iter().copied()).collect()
+    let head = ["search", "--out", text(out), "--quiet", "--set", schedule].into_iter().chain(settings);
+    let budget: &[&str] = if rest.contains(&"--budget") { &[] } else { &["--budget", "40evals"] };
+    head.chain(budget.iter().copied()).chain(rest.iter().copied()).collect()
 }
 
 /// The names of the files of a run.
@@ -90,4 +90,19 @@ fn giving_up_saves_compute() {
     }
     let given_up = pairs.iter().filter(|(_, b)| b.epochs == 3);
     assert!(given_up.clone().count() == 27 && given_up.clone().all(|(a, b)| b.compute < 0.5 * a.compute));
+}
+
+/// What is left of a generation whose trainings were given up is spent on the next one, and nothing is spent that is not there.
+#[test]
+fn a_budget_of_compute_is_used_up_and_kept() {
+    let folder = TempDir::new().unwrap();
+    for schedule in SCHEDULES {
+        let out = folder.path().join(schedule);
+        let setting = format!("fidelity.schedule=\"{schedule}\"");
+        // A whole training of the largest network allowed is 6 % of the budget.
+        let random = ["--set", "strategy=\"random\"", "--max", "macs=100000", "--budget", "5Gmacs"];
+        ok(&search(&out, &setting, &random));
+        let spent: f64 = individuals(&out).iter().map(|one| one.compute).sum();
+        assert!(spent <= 5e9 && spent > 4.6e9, "{schedule}: {spent:e}");
+    }
 }

@@ -98,12 +98,11 @@ impl Search {
         match self.setting.config.budget {
             Budget::Evaluations(evaluations) => rows.len().min(evaluations.saturating_sub(earlier.count())),
             Budget::Compute(macs) => {
-                let mut spent: f64 = earlier.map(|individual| individual.compute).sum();
-                let fits = |row: &&JobRow| {
-                    spent += self.images.compute(&row.job, row.job.plan.epochs);
-                    spent <= macs as f64
-                };
-                rows.iter().take_while(fits).count()
+                // Of those that were given up something is left, which may do for the next ones.
+                let begun = self.committed(generation).min(rows.len());
+                let jobs: Vec<&Job> = rows[begun..].iter().map(|row| &row.job).collect();
+                let left = macs as f64 - self.compute();
+                begun + (1..=jobs.len()).take_while(|&count| self.images.most(&jobs[..count]) <= left).count()
             }
             Budget::Seconds(_) | Budget::Generations(_) => rows.len(),
         }
