@@ -96,8 +96,16 @@ fn told_in_parts(setting: Arc<Setting<Networks>>) {
 }
 
 #[test]
-fn lonely_members_become_parents_more_often() {
-    let setting = setting("lemonade");
+fn with_density_lonely_members_become_parents_more_often() {
+    assert!(lonely_parents(true) > 200 / 3, "{}", lonely_parents(true));
+    assert!((30..70).contains(&lonely_parents(false)), "{}", lonely_parents(false));
+}
+
+/// Of 200 parents, how often the one of four that is of another size.
+fn lonely_parents(density: bool) -> usize {
+    let mut config = Config::default();
+    config.lemonade.density = density;
+    let setting = setting_of(config, Shape::map(1, 8, 8));
     let mut strategy = new(setting.clone()).unwrap();
     let mut members: Vec<Member<Networks>> = Vec::new();
     // Three members of nearly the same size and one that is far away.
@@ -109,8 +117,8 @@ fn lonely_members_become_parents_more_often() {
     strategy.tell(&members).unwrap();
     let mut rng = rng::stream(8, "test", &[]);
     let parents: Vec<u64> = (0..200).filter_map(|_| strategy.propose(&mut rng).unwrap()?.parent).collect();
-    let lonely = parents.iter().filter(|&&parent| parent == 3).count();
-    assert!(lonely > parents.len() / 3, "{lonely} of {}", parents.len());
+    assert_eq!(parents.len(), 200);
+    parents.iter().filter(|&&parent| parent == 3).count()
 }
 
 /// The initial networks in turn, with these values; ids count from 0.
