@@ -111,9 +111,8 @@ settings! {
         pub variant: String = String::new(),
         /// Whether children start from their parents' weights; false: each is trained from scratch, for initial_epochs.
         pub inherit: bool = true,
-        /// Whether sparse regions of the front are favoured, as in the paper, when parents are drawn and when children are accepted; false:
-        /// all alike.
-        pub density: bool = false,
+        /// Whether sparse regions of the front are favoured, when parents are drawn and when children are accepted; false: all alike.
+        pub density: bool = true,
     }
 }
 

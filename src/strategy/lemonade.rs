@@ -10,9 +10,9 @@ use super::kde::{Kde, sample_with_replacement, sample_without_replacement};
 use super::{Candidate, Member, Population, Proposal, Setting, Space, Strategy};
 use crate::Result;
 
-/// The population is the Pareto front of all networks so far. With `lemonade.density`, parents are drawn with a probability
+/// The population is the Pareto front of all networks so far. Parents are drawn with a probability
 /// inverse to the density of the population in the logarithms of its cheap objectives, and children are accepted for training in
-/// the same way, so that sparse regions of the front are filled (algorithm 1 of the paper); without it, uniformly. With
+/// the same way, so that sparse regions of the front are filled (algorithm 1 of the paper); without `lemonade.density`, uniformly. With
 /// `lemonade.thrift`, those that are cheap to train are accepted more often.
 pub(super) struct Lemonade<S: Space> {
     setting: Arc<Setting<S>>,
