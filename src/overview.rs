@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use morphisms::{Architecture, Layer};
 
 use crate::config::Config;
-use crate::fidelity::{Assessment, Past};
+use crate::fidelity::{Assessment, Generation};
 use crate::individual::Individual;
 use crate::report::{
     FinishedView, GivenUpView, HypervolumePoint, IndividualView, InheritanceRow, LayerKind, LayerView,
@@ -126,7 +126,7 @@ pub fn given_up(store: &Store, individuals: &[Individual]) -> Result<Option<Give
 }
 
 /// The trainings of each generation but the initial one, each with the front that was known when it began.
-fn generations(individuals: &[Individual], config: &Config) -> Result<Vec<(Vec<Past>, Vec<Vec<f64>>)>> {
+fn generations(individuals: &[Individual], config: &Config) -> Result<Vec<Generation>> {
     let last = individuals.last().map_or(0, |last| last.generation);
     let of = |generation: usize| {
         let begun = individuals.partition_point(|one| one.generation < generation);
@@ -134,7 +134,7 @@ fn generations(individuals: &[Individual], config: &Config) -> Result<Vec<(Vec<P
         let trained = individuals[begun..ended].iter().filter_map(|one| one.past(&config.objectives));
         let front = reported_front(&individuals[..begun], config)?;
         let front = front.iter().filter_map(|member| member.values(&config.objectives)).collect();
-        Ok((trained.collect(), front))
+        Ok(Generation { trained: trained.collect(), front })
     };
     (1..=last).map(of).collect()
 }

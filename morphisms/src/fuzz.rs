@@ -6,7 +6,7 @@
 //! - the child takes the parent's images, yields its classes and finite logits;
 //! - an exact child computes the function of its parent, and that of the network with which the stretch of exact edits
 //!   began: in f64 to 1e-10 of the largest logit (1e-9 where the logits are the same for every image; 1e-14 at least), or to 16 times
-//!   what moving its weights by two units in the last place does, where a network magnifies rounding that much; in
+//!   what moving its weights by two units in the last place does, and 1e-7, where a network magnifies rounding that much; in
 //!   f32 to the [`rounding`](crate::check::rounding) of the latter (1e-6 at least), by direct convolution and by Winograd; on request in training
 //!   mode too, from a calibrated batch;
 //! - an approximate child costs no more than its parent in anything, and less in something;

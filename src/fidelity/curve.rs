@@ -68,6 +68,15 @@ impl Falls {
     }
 }
 
+/// A generation of a run.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Generation {
+    /// Its trainings.
+    pub trained: Vec<Past>,
+    /// Objective values of the front that was known when it began.
+    pub front: Vec<Vec<f64>>,
+}
+
 /// What the rule did in a run, and how far off it was, by a replay of what was known at the time.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 pub struct Assessment {
@@ -82,12 +91,12 @@ pub struct Assessment {
 }
 
 impl Assessment {
-    /// Of generations of trainings, each with the front that was known when it began.
-    pub fn of(generations: &[(Vec<Past>, Vec<Vec<f64>>)], caution: f64) -> Self {
+    /// Of a run, generation by generation.
+    pub fn of(generations: &[Generation], caution: f64) -> Self {
         let (mut found, mut sum) = (Self::default(), 0.0);
         let mut past: Vec<Past> = Vec::new();
-        for (trainings, front) in generations {
-            for one in trainings {
+        for Generation { trained, front } in generations {
+            for one in trained {
                 let Some(falls) = Falls::of(&past, one.planned) else { continue };
                 let rule = Rule { left: falls.quantiles(1.0 - caution), front: front.clone() };
                 let hopeless = one.readings.iter().any(|reading| {
@@ -106,7 +115,7 @@ impl Assessment {
                     sum += (reading.error * left - last).abs();
                 }
             }
-            past.extend(trainings.iter().cloned());
+            past.extend(trained.iter().cloned());
         }
         if found.predictions > 0 {
             found.mean_distance = sum / found.predictions as f64;

@@ -9,7 +9,7 @@ mod schedule;
 
 use serde::{Deserialize, Serialize};
 
-pub use curve::{Assessment, Rule};
+pub use curve::{Assessment, Generation, Rule};
 pub use schedule::{Past, Progress, Schedule, ends, targets};
 
 use crate::Result;

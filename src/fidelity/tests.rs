@@ -169,7 +169,13 @@ fn the_rule_is_assessed_by_what_came_out() {
     let given_up = two(past(0.9, 1), 10.0);
     let surprise = Past { values: vec![0.001, 10.0], ..with_half(two(past(0.9, 27), 10.0), 0.012) };
     let audited = with_half(two(past(0.8, 27), 10.0), 0.2);
-    let found = Assessment::of(&[(first, Vec::new()), (vec![given_up, surprise, audited], front)], 0.9);
+    let found = Assessment::of(
+        &[
+            Generation { trained: first, front: Vec::new() },
+            Generation { trained: vec![given_up, surprise, audited], front },
+        ],
+        0.9,
+    );
     assert_eq!((found.audited, found.wrongly, found.predictions), (2, 1, 2));
     // Half of 0.012 was expected and 0.001 came, half of 0.2 was expected and came.
     assert!((found.mean_distance - (0.005 + 0.0) / 2.0).abs() < 1e-12, "{found:?}");

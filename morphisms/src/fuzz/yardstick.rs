@@ -28,6 +28,9 @@ const NUDGE: f64 = 2.0 * f64::EPSILON;
 /// What a child may do worse than that: it rounds in more places.
 const ROUNDINGS: f64 = 16.0;
 
+/// In evaluation mode, magnified rounding is no excuse for more than this part of the largest logit.
+const EXCUSED: f64 = 1e-7;
+
 /// A way to compute logits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Way {
@@ -126,7 +129,10 @@ impl Yardstick {
             (Way::Evaluation(algorithm), DType::F32) => {
                 Ok(rounding_in(PATIENCE, &self.network, &self.images, algorithm)?.max(ROUNDING_F32))
             }
-            (Way::Training | Way::Evaluation(_), _) => Ok(mark.allowed.max(self.magnified(mark)?)),
+            (Way::Training, _) => Ok(mark.allowed.max(self.magnified(mark)?)),
+            (Way::Evaluation(_), _) => {
+                Ok(mark.allowed.max(self.magnified(mark)?.min(EXCUSED * largest(&mark.expected)?)))
+            }
         }
     }
 
