@@ -47,7 +47,7 @@ fn every_schedule_gives_the_same_however_often_it_is_killed() {
         assert!(all.iter().all(|one| one.planned == EPOCHS && one.epochs <= EPOCHS), "{schedule}");
         let given_up = all.iter().filter(|one| one.outcome() == "given up").count();
         assert_eq!(given_up > 0, *schedule != "full", "{schedule}: {given_up}");
-        // Who goes on is trained as if nobody had looked: a whole training of the same job has the same weights.
+        // A training ends at a rung, or at its last epoch.
         let rungs: &[usize] = if *schedule == "curve" { &[1, 2, 3, 4, 5, 6, 7, 8, 9] } else { &[1, 3, 9] };
         assert!(all.iter().all(|one| rungs.contains(&one.epochs)), "{schedule}");
         let killed = folder.path().join(format!("{schedule}-killed"));
