@@ -4,7 +4,7 @@ use crate::op::{Argument, Compute, Op, Run};
 use crate::operand::Operand;
 use crate::parallel;
 use crate::reduce::sums;
-use crate::simd::{Float, Isa, Kernel, dispatch};
+use crate::simd::{Float, Isa, Kernel, Lanes, dispatch};
 use crate::tensor::{check_dtypes, check_shape, mismatch, values, with_float};
 #[cfg(feature = "cuda")]
 use candle_core::CudaStorage;
@@ -146,7 +146,8 @@ impl<T: Float> Kernel for Share<'_, T> {
         for ((da, db), &dy) in self.da.iter_mut().zip(self.db).zip(self.dy) {
             (*da, *db) = (rest * dy, self.lambda * dy);
         }
-        sums([self.a, self.b, self.dy], |[a, b, dy]| [b.sub(a).mul(dy)])[0]
+        let term = |[a, b, dy]: [Lanes<T>; 3]| [I::mul_lanes(I::sub_lanes(b, a), dy)];
+        sums::<I, T, 3, 1>([self.a, self.b, self.dy], term)[0]
     }
 }
 

@@ -158,7 +158,7 @@ impl<T: Float> Kernel for Dots<'_, T> {
     fn run<I: Isa>(self) {
         let planes = self.a.chunks(self.plane).zip(self.b.chunks(self.plane));
         for (dot, (a, b)) in self.dots.iter_mut().zip(planes) {
-            *dot = T::of(sums([a, b], |[a, b]| [a.mul(b)])[0]);
+            *dot = T::of(sums::<I, T, 2, 1>([a, b], |[a, b]| [I::mul_lanes(a, b)])[0]);
         }
     }
 }

@@ -3,7 +3,7 @@
 //! Every function here gives a job an index and a place of its own; nothing is reduced across jobs.
 //! Reductions collect one partial result per job and add them in the order of the indices.
 
-use crate::simd::Float;
+use crate::simd::{Float, LINE};
 use rayon::prelude::*;
 use std::ops::Range;
 
@@ -66,7 +66,6 @@ pub(crate) fn build_chunks<T: Float>(
 /// Lends out a spare buffer of this thread, of `length` numbers, with unspecified but initialised content.
 /// It starts a line of the cache.
 pub(crate) fn with_scratch<T: Float, R>(length: usize, work: impl FnOnce(&mut [T]) -> R) -> R {
-    const LINE: usize = 64;
     // Taken out while in use, so that a nested call gets another one, and the same one every time.
     let mut buffer = T::spare().with_borrow_mut(|spare| spare.pop()).unwrap_or_default();
     let needed = length + LINE / size_of::<T>();

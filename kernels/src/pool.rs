@@ -268,7 +268,7 @@ impl<T: Float> Kernel for Forward<'_, T> {
             match self.mode {
                 Mode::Max if self.windows.halves() => max::halves::<I, T>(self.windows, x, y),
                 Mode::Max => max::any(self.windows, x, line, y),
-                Mode::Average => average(self.windows, x, line, y),
+                Mode::Average => average::<I, T>(self.windows, x, line, y),
                 Mode::AverageOfPixels => average_of_pixels(self.windows, x, line, y),
             }
         }

@@ -17,7 +17,7 @@ const STREAMS: usize = 4;
 /// Within a slice the lanes add up in the slice's own precision, a few hundred additions at most in the
 /// usual case; callers add the results in `f64`.
 #[inline(always)]
-pub(crate) fn sums<T: Float, const INPUTS: usize, const SUMS: usize>(
+pub(crate) fn sums<I: Isa, T: Float, const INPUTS: usize, const SUMS: usize>(
     inputs: [&[T]; INPUTS],
     term: impl Fn([Lanes<T>; INPUTS]) -> [Lanes<T>; SUMS],
 ) -> [f64; SUMS] {
@@ -29,24 +29,28 @@ pub(crate) fn sums<T: Float, const INPUTS: usize, const SUMS: usize>(
     for v in (0..together).step_by(STREAMS) {
         for (s, stream) in streams.iter_mut().enumerate() {
             let at = (v + s) * LANES;
-            add_to(stream, term(inputs.map(|input| load(&input[at..]))));
+            add_to::<I, T, SUMS>(stream, term(inputs.map(|input| load(&input[at..]))));
         }
     }
     for v in together..whole {
-        add_to(&mut streams[0], term(inputs.map(|input| load(&input[v * LANES..]))));
+        add_to::<I, T, SUMS>(&mut streams[0], term(inputs.map(|input| load(&input[v * LANES..]))));
     }
     if whole * LANES < length {
         let terms = term(inputs.map(|input| load_partial(&input[whole * LANES..])));
-        add_to(&mut streams[0], terms.map(|t| t.keep(length - whole * LANES)));
+        add_to::<I, T, SUMS>(&mut streams[0], terms.map(|t| t.keep(length - whole * LANES)));
     }
     let [mut total, rest @ ..] = streams;
-    rest.into_iter().for_each(|stream| add_to(&mut total, stream));
+    for stream in rest {
+        add_to::<I, T, SUMS>(&mut total, stream);
+    }
     total.map(|lanes| lanes.sum().to_f64())
 }
 
 #[inline(always)]
-fn add_to<T: Float, const SUMS: usize>(stream: &mut [Lanes<T>; SUMS], terms: [Lanes<T>; SUMS]) {
-    stream.iter_mut().zip(terms).for_each(|(sum, term)| *sum = sum.add(term));
+fn add_to<I: Isa, T: Float, const SUMS: usize>(stream: &mut [Lanes<T>; SUMS], terms: [Lanes<T>; SUMS]) {
+    for (sum, term) in stream.iter_mut().zip(terms) {
+        *sum = I::add_lanes(*sum, term);
+    }
 }
 
 /// The first [`LANES`] numbers.
@@ -103,6 +107,6 @@ impl<T: Float> Kernel for ChannelSum<'_, T> {
     #[inline(always)]
     fn run<I: Isa>(self) -> f64 {
         let planes = self.x.chunks_exact(self.plane).skip(self.channel).step_by(self.channels);
-        planes.map(|plane| sums([plane], |x| x)[0]).sum()
+        planes.map(|plane| sums::<I, T, 1, 1>([plane], |x| x)[0]).sum()
     }
 }

@@ -15,6 +15,9 @@ use candle_core::WithDType;
 use std::cell::RefCell;
 use std::ops::Neg;
 
+/// Bytes of a line of the cache.
+pub(crate) const LINE: usize = 64;
+
 /// Lanes of a vector: one AVX register of `f32`, two of `f64`.
 pub(crate) const LANES: usize = 8;
 
@@ -79,6 +82,10 @@ pub(crate) fn beats<T: Float>(later: T, earlier: T) -> bool {
 pub(crate) trait Isa {
     /// Whether two vectors of [`LANES`] numbers of `f32` fit into one register, and 32 registers are there.
     const WIDE: bool = false;
+
+    /// Asks for the line of the cache at `place`, which need not be readable.
+    #[inline(always)]
+    fn prefetch<T>(_place: *const T) {}
 
     /// `a * b + c`, fused where that is one instruction.
     fn mul_add<T: Float>(a: T, b: T, c: T) -> T;
@@ -174,6 +181,17 @@ pub(crate) trait Isa {
             }
         }
         result
+    }
+}
+
+/// Asks for the lines of the cache that hold some numbers.
+///
+/// The processor finds out by itself what is read next as long as it lies on the same page of 4 KiB. What lies one plane
+/// further often does not.
+#[inline(always)]
+pub(crate) fn prefetch<I: Isa, T>(values: &[T]) {
+    for line in values.chunks(LINE / size_of::<T>()) {
+        I::prefetch(line.as_ptr());
     }
 }
 
@@ -343,16 +361,6 @@ impl<T: Float, const N: usize> Lanes<T, N> {
     #[inline(always)]
     pub(crate) fn add(self, other: Self) -> Self {
         self.zip(other, |a, b| a + b)
-    }
-
-    #[inline(always)]
-    pub(crate) fn sub(self, other: Self) -> Self {
-        self.zip(other, |a, b| a - b)
-    }
-
-    #[inline(always)]
-    pub(crate) fn mul(self, other: Self) -> Self {
-        self.zip(other, |a, b| a * b)
     }
 
     /// Writes the first lanes, as many as the target has room for.

@@ -97,7 +97,7 @@ impl<T: Float> Kernel for Image<'_, T> {
         let targets = target.chunks_exact_mut(map.to * pixels);
         for (group, (source, target)) in sources.zip(targets).enumerate() {
             for (start, columns) in parts(pixels, map.together()) {
-                gather(&source[start..], pixels, columns, panels);
+                gather::<I, T>(&source[start..], pixels, columns, panels);
                 if pixels >= PANEL {
                     map.panels::<I>(group, panels, &mut target[start..], pixels, columns);
                     continue;
@@ -123,10 +123,11 @@ fn parts(pixels: usize, together: usize) -> impl Iterator<Item = (usize, usize)>
 
 /// Copies some columns of every channel into panels of all channels; the first channel starts the source.
 #[inline(always)]
-fn gather<T: Float>(source: &[T], pixels: usize, columns: usize, panels: &mut [T]) {
+fn gather<I: Isa, T: Float>(source: &[T], pixels: usize, columns: usize, panels: &mut [T]) {
     let channels = source.len().div_ceil(pixels);
     for (channel, source) in source.chunks(pixels).enumerate() {
         for (panel, source) in source[..columns].chunks(PANEL).enumerate() {
+            I::prefetch(source.as_ptr().wrapping_add(pixels));
             copy(source, &mut panels[(panel * channels + channel) * PANEL..][..source.len()]);
         }
     }

@@ -14,7 +14,7 @@ use super::planes::Planes;
 use super::pointwise;
 use super::product::{Factors, PANEL, Tiled, cover, start};
 use crate::parallel;
-use crate::simd::{Float, Isa, Kernel, LANES, Lanes, dispatch};
+use crate::simd::{Float, Isa, Kernel, LANES, Lanes, dispatch, prefetch};
 use std::ops::Range;
 
 /// Most partial gradients: the batch is cut at places that depend on its size alone, so that the sum
@@ -174,11 +174,27 @@ impl<T: Float> Kernel for Chunk<'_, T> {
                     let dy = &dy[column * g.output_plane() + rows.dy..];
                     let (first, distance) = plan.turned(column);
                     let turned = &mut turned[first..];
+                    if plan.planes.is_none() {
+                        prefetch_next::<I, T>(dy, (g.output_plane(), channels), pixels);
+                    }
                     gather_row::<I, T>(dy, (g.output_plane(), channels), pixels, turned, distance);
+                }
+                if plan.planes.is_none() {
+                    prefetch_next::<I, T>(&x[rows.x..], (g.input_plane(), g.channels), pixels);
                 }
                 Tiles { plan, rows: &rows, x, turned }.add_to::<I>(sums);
             }
         }
+    }
+}
+
+/// Asks for the pixels behind the first ones of every channel, as many again: channels that are read where they lie,
+/// some pixels of each in turn, are on pages of their own.
+#[inline(always)]
+fn prefetch_next<I: Isa, T>(values: &[T], (plane, channels): (usize, usize), pixels: usize) {
+    for channel in 0..channels {
+        let next = channel * plane + pixels;
+        prefetch::<I, T>(values.get(next..next + pixels).unwrap_or_default());
     }
 }
 

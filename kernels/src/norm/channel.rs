@@ -3,7 +3,7 @@
 use crate::activation::rectify;
 use crate::parallel::Shared;
 use crate::reduce::sums;
-use crate::simd::{Float, Isa, Kernel, Lanes};
+use crate::simd::{Float, Isa, Kernel, Lanes, prefetch};
 
 /// What is known of a channel after the forward pass.
 #[derive(Debug, Clone, Copy)]
@@ -76,12 +76,12 @@ impl<T: Float> Affine<T> {
     /// [`Self::apply`], lane by lane.
     #[inline(always)]
     pub fn lanes<I: Isa>(self, x: Lanes<T>) -> Lanes<T> {
-        self.deviation(x).mul_add::<I>(Lanes::splat(self.scale), Lanes::splat(self.shift))
+        self.deviation::<I>(x).mul_add::<I>(Lanes::splat(self.scale), Lanes::splat(self.shift))
     }
 
     #[inline(always)]
-    pub fn deviation(self, x: Lanes<T>) -> Lanes<T> {
-        x.sub(Lanes::splat(self.mean))
+    pub fn deviation<I: Isa>(self, x: Lanes<T>) -> Lanes<T> {
+        I::sub_lanes(x, Lanes::splat(self.mean))
     }
 
     #[inline(always)]
@@ -108,6 +108,15 @@ impl Place {
     pub fn planes(self) -> impl Iterator<Item = std::ops::Range<usize>> {
         let start = move |sample| (sample * self.channels + self.channel) * self.pixels;
         (0..self.batch).map(move |sample| start(sample)..start(sample) + self.pixels)
+    }
+
+    /// Asks for the plane behind `plane`.
+    #[inline(always)]
+    pub fn prefetch<I: Isa, T>(self, values: &[T], plane: &std::ops::Range<usize>) {
+        let next = plane.start + self.channels * self.pixels;
+        if let Some(next) = values.get(next..next + self.pixels) {
+            prefetch::<I, T>(next);
+        }
     }
 
     pub fn count(self) -> f64 {
@@ -180,14 +189,16 @@ impl<T: Float> Kernel for ChannelMoments<'_, T> {
     fn run<I: Isa>(self) -> (f64, f64) {
         let Self { x, place } = self;
         let count = place.pixels as f64;
-        let first = place.planes().next().map_or(0.0, |plane| sums([&x[plane]], |x| x)[0] / count);
+        let first =
+            place.planes().next().map_or(0.0, |plane| sums::<I, T, 1, 1>([&x[plane]], |x| x)[0] / count);
         let mut all = Moments::starting_at(first);
         for plane in place.planes() {
+            place.prefetch::<I, T>(x, &plane);
             let centre = T::from_f64(all.mean());
             let lanes = Lanes::splat(centre);
-            let [deviations, squares] = sums([&x[plane]], |[x]: [Lanes<T>; 1]| {
-                let deviation = x.zip(lanes, |x, m| x - m);
-                [deviation, deviation.zip(deviation, |a, b| a * b)]
+            let [deviations, squares] = sums::<I, T, 1, 2>([&x[plane]], |[x]| {
+                let deviation = I::sub_lanes(x, lanes);
+                [deviation, I::mul_lanes(deviation, deviation)]
             });
             all = all.add(Moments::around(centre.to_f64(), count, deviations, squares));
         }
@@ -210,6 +221,7 @@ impl<T: Float> Kernel for Normalise<'_, T> {
     fn run<I: Isa>(self) {
         let Self { x, y, place, affine, relu } = self;
         for plane in place.planes() {
+            place.prefetch::<I, T>(x, &plane);
             // SAFETY: the planes of different channels are disjoint, and a channel has one job.
             let y = unsafe { y.range(plane.clone()) };
             let pairs = y.iter_mut().zip(&x[plane]);
@@ -241,32 +253,43 @@ impl<T: Float> Kernel for ChannelGradient<'_, T> {
         let affine = self.channel.affine::<T>();
         if self.relu {
             // Nothing flows back where the ReLU was off.
-            self.gradient::<I>(|x, dy| if affine.apply::<I>(x) <= T::ZERO { T::ZERO } else { dy })
+            self.gradient::<I>(
+                |x, dy| I::gate(affine.lanes::<I>(x), dy),
+                |x, dy| if affine.apply::<I>(x) <= T::ZERO { T::ZERO } else { dy },
+            )
         } else {
-            self.gradient::<I>(|_, dy| dy)
+            self.gradient::<I>(|_, dy| dy, |_, dy| dy)
         }
     }
 }
 
 impl<T: Float> ChannelGradient<'_, T> {
     #[inline(always)]
-    fn gradient<I: Isa>(&self, gate: impl Fn(T, T) -> T) -> (f64, f64) {
+    fn gradient<I: Isa>(
+        &self,
+        gate_lanes: impl Fn(Lanes<T>, Lanes<T>) -> Lanes<T>,
+        gate: impl Fn(T, T) -> T,
+    ) -> (f64, f64) {
         let (x, dy, place, channel) = (self.x, self.dy, self.place, self.channel);
         let affine = channel.affine::<T>();
         let centre = Lanes::splat(affine.mean);
         let terms = |[x, dy]: [Lanes<T>; 2]| {
-            let dy = x.zip(dy, &gate);
-            [dy, x.zip(centre, |x, m| x - m).zip(dy, |x, dy| x * dy)]
+            let dy = gate_lanes(x, dy);
+            [dy, I::mul_lanes(I::sub_lanes(x, centre), dy)]
         };
         let (mut dbeta, mut products) = (0.0, 0.0);
         for plane in place.planes() {
-            let [a, b] = sums([&x[plane.clone()], &dy[plane]], terms);
+            place.prefetch::<I, T>(x, &plane);
+            place.prefetch::<I, T>(dy, &plane);
+            let [a, b] = sums::<I, T, 2, 2>([&x[plane.clone()], &dy[plane]], terms);
             (dbeta, products) = (dbeta + a, products + b);
         }
         let dgamma = products * channel.inverse_deviation;
 
         let slopes = channel.slopes::<T>(place.count(), self.batch_statistics, (dgamma, dbeta));
         for plane in place.planes() {
+            place.prefetch::<I, T>(x, &plane);
+            place.prefetch::<I, T>(dy, &plane);
             // SAFETY: the planes of different channels are disjoint, and a channel has one job.
             let dx = unsafe { self.dx.range(plane.clone()) };
             for ((dx, &x), &dy) in dx.iter_mut().zip(&x[plane.clone()]).zip(&dy[plane]) {

@@ -188,14 +188,14 @@ fn add_shares<T: Float>(shares: &[(f64, f64)], parameters: &mut [T]) {
 /// Mean and biased variance of a group, piece by piece; each piece's deviations are taken from the mean of
 /// those before, so that a large mean does not cancel a small variance.
 #[inline(always)]
-fn moments<T: Float>(group: &[T]) -> (f64, f64) {
+fn moments<I: Isa, T: Float>(group: &[T]) -> (f64, f64) {
     let first = &group[..group.len().min(PIECE)];
-    let mut all = Moments::starting_at(sums([first], |x| x)[0] / first.len() as f64);
+    let mut all = Moments::starting_at(sums::<I, T, 1, 1>([first], |x| x)[0] / first.len() as f64);
     for piece in group.chunks(PIECE) {
         let centre = T::of(all.mean());
-        let [deviations, squares] = sums([piece], |[x]: [Lanes<T>; 1]| {
-            let deviation = x.sub(Lanes::splat(centre));
-            [deviation, deviation.mul(deviation)]
+        let [deviations, squares] = sums::<I, T, 1, 2>([piece], |[x]| {
+            let deviation = I::sub_lanes(x, Lanes::splat(centre));
+            [deviation, I::mul_lanes(deviation, deviation)]
         });
         all = all.add(Moments::around(centre.widen(), piece.len() as f64, deviations, squares));
     }
@@ -219,7 +219,7 @@ impl<T: Float> Kernel for NormaliseGroups<'_, T> {
     fn run<I: Isa>(self) {
         let Self { x, y, start, gamma, beta, layout } = self;
         for (i, (x, y)) in x.chunks(layout.size()).zip(y.chunks_mut(layout.size())).enumerate() {
-            let moments = moments(x);
+            let moments = moments::<I, T>(x);
             let planes = x.chunks(layout.pixels).zip(y.chunks_mut(layout.pixels));
             for (c, (x, y)) in layout.own(start + i * layout.size()).zip(planes) {
                 let affine: Affine<T> =
@@ -252,9 +252,9 @@ impl<T: Float> Kernel for GroupGradients<'_, T> {
         for (i, ((x, dy), dx)) in groups.enumerate() {
             let gamma = &gamma[layout.own(start + i * layout.size())];
             let group = Group { x, dy, gamma, pixels: layout.pixels };
-            let whole = Channel::new(moments(x), layout.eps, 1.0, 0.0);
+            let whole = Channel::new(moments::<I, T>(x), layout.eps, 1.0, 0.0);
             let first = shares.len();
-            shares.extend(group.shares(&whole));
+            shares.extend(group.shares::<I>(&whole));
             group.write::<I>(&whole, &shares[first..], dx);
         }
         shares
@@ -273,12 +273,13 @@ struct Group<'a, T> {
 impl<T: Float> Group<'_, T> {
     /// dgamma and dbeta of each channel.
     #[inline(always)]
-    fn shares(&self, whole: &Channel) -> impl Iterator<Item = (f64, f64)> {
+    fn shares<I: Isa>(&self, whole: &Channel) -> impl Iterator<Item = (f64, f64)> {
         let centre = Lanes::splat(whole.affine::<T>().mean);
         let planes = self.x.chunks(self.pixels).zip(self.dy.chunks(self.pixels));
         let inverse = whole.inverse_deviation;
         planes.map(move |(x, dy)| {
-            let [product, dbeta] = sums([x, dy], |[x, dy]| [x.sub(centre).mul(dy), dy]);
+            let [product, dbeta] =
+                sums::<I, T, 2, 2>([x, dy], |[x, dy]| [I::mul_lanes(I::sub_lanes(x, centre), dy), dy]);
             (product * inverse, dbeta)
         })
     }

@@ -107,12 +107,12 @@ impl<T: Float> Kernel for HalvesGradient<'_, T> {
                     let pixels = eight.load::<I, T>(rows);
                     let (gradient, share) = share::<I, T>(affine, pixels, eight.load_one(dy));
                     eight.store::<I, T>(share, [&mut *upper, &mut *lower]);
-                    sum = sum.add(eight.fresh::<I, T>(gradient));
+                    sum = I::add_lanes(sum, eight.fresh::<I, T>(gradient));
                     let mut products = Lanes::ZERO;
                     for i in 0..4 {
-                        products = affine.deviation(pixels[i]).mul_add::<I>(share[i], products);
+                        products = affine.deviation::<I>(pixels[i]).mul_add::<I>(share[i], products);
                     }
-                    product = product.add(eight.fresh::<I, T>(products));
+                    product = I::add_lanes(product, eight.fresh::<I, T>(products));
                 }
             }
             targets.into_remainder().fill(T::ZERO);

@@ -5,14 +5,14 @@
 use super::Windows;
 use super::rows::{combine, fold, spread};
 use crate::reduce::sums;
-use crate::simd::Float;
+use crate::simd::{Float, Isa};
 
 /// `line` is a spare row of the input.
 #[inline(always)]
-pub(super) fn average<T: Float>(windows: Windows, x: &[T], line: &mut [T], y: &mut [T]) {
+pub(super) fn average<I: Isa, T: Float>(windows: Windows, x: &[T], line: &mut [T], y: &mut [T]) {
     let scale = window_scale(windows);
     if windows.whole() {
-        y[0] = T::from_f64(sums([x], |x| x)[0] * scale);
+        y[0] = T::from_f64(sums::<I, T, 1, 1>([x], |x| x)[0] * scale);
         return;
     }
     let scale = T::from_f64(scale);

@@ -5,14 +5,21 @@ use std::any::TypeId;
 use std::arch::x86_64::*;
 use std::mem::transmute_copy;
 
-/// An operation of two vectors that needs saying for sixteen lanes alone; eight the compiler finds.
-macro_rules! wide {
-    ($name:ident, $instruction:ident) => {
+/// An operation of two vectors of eight and of sixteen lanes. Sums that the compiler puts into vectors itself
+/// sometimes mix up the lanes of several.
+macro_rules! lanes {
+    ($name:ident, $eight:ident, $sixteen:ident) => {
         #[inline(always)]
         fn $name<T: Float, const N: usize>(a: Lanes<T, N>, b: Lanes<T, N>) -> Lanes<T, N> {
-            if Self::WIDE && TypeId::of::<T>() == TypeId::of::<f32>() && N == 2 * LANES {
-                // SAFETY: there are sixteen `f32`, and code for this instruction set only runs where it exists.
-                return unsafe { transmute_copy(&$instruction(transmute_copy(&a), transmute_copy(&b))) };
+            let single = TypeId::of::<T>() == TypeId::of::<f32>();
+            // SAFETY: types and numbers of lanes are compared, and code for this instruction set only runs where it exists.
+            unsafe {
+                if single && N == LANES {
+                    return transmute_copy(&$eight(transmute_copy(&a), transmute_copy(&b)));
+                }
+                if Self::WIDE && single && N == 2 * LANES {
+                    return transmute_copy(&$sixteen(transmute_copy(&a), transmute_copy(&b)));
+                }
             }
             Portable::$name(a, b)
         }
@@ -26,6 +33,12 @@ macro_rules! avx {
 
         impl Isa for $name {
             const WIDE: bool = $wide;
+
+            #[inline(always)]
+            fn prefetch<T>(place: *const T) {
+                // SAFETY: every processor that this architecture has takes the instruction, and any address.
+                unsafe { _mm_prefetch::<_MM_HINT_T0>(place.cast()) };
+            }
 
             #[inline(always)]
             fn mul_add<T: Float>(a: T, b: T, c: T) -> T {
@@ -70,9 +83,9 @@ macro_rules! avx {
                 }
             }
 
-            wide!(add_lanes, _mm512_add_ps);
-            wide!(sub_lanes, _mm512_sub_ps);
-            wide!(mul_lanes, _mm512_mul_ps);
+            lanes!(add_lanes, _mm256_add_ps, _mm512_add_ps);
+            lanes!(sub_lanes, _mm256_sub_ps, _mm512_sub_ps);
+            lanes!(mul_lanes, _mm256_mul_ps, _mm512_mul_ps);
 
             #[inline(always)]
             fn larger<T: Float>(earlier: Lanes<T>, later: Lanes<T>) -> Lanes<T> {

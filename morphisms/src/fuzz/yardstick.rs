@@ -4,9 +4,11 @@ use candle_convnet::ConvAlgorithm;
 use candle_core::{DType, Tensor};
 
 use crate::Result;
+use crate::architecture::ParamKey;
 use crate::check::contract::DRIFT;
 use crate::check::{is_alive, largest, nudged, rounding, rounding_in};
 use crate::forward::Mode;
+use crate::layer::{Layer, Role};
 use crate::network::Network;
 
 /// The largest drift in training mode, relative to the largest logit. Looser than in evaluation mode: a batch norm
@@ -27,6 +29,9 @@ const PATIENCE: u64 = 64;
 const NUDGE: f64 = 2.0 * f64::EPSILON;
 /// What a child may do worse than that: it rounds in more places.
 const ROUNDINGS: f64 = 16.0;
+
+/// A channel whose deviation is a smaller part of its mean has none but that of rounding.
+const CONSTANT: f64 = 1e-12;
 
 /// In evaluation mode, magnified rounding is no excuse for more than this part of the largest logit.
 const EXCUSED: f64 = 1e-7;
@@ -129,9 +134,12 @@ impl Yardstick {
             (Way::Evaluation(algorithm), DType::F32) => {
                 Ok(rounding_in(PATIENCE, &self.network, &self.images, algorithm)?.max(ROUNDING_F32))
             }
-            (Way::Training, _) => Ok(mark.allowed.max(self.magnified(mark)?)),
-            (Way::Evaluation(_), _) => {
-                Ok(mark.allowed.max(self.magnified(mark)?.min(EXCUSED * largest(&mark.expected)?)))
+            (way, _) => {
+                let excused = match way {
+                    Way::Training => f64::INFINITY,
+                    Way::Evaluation(_) => EXCUSED * largest(&mark.expected)?,
+                };
+                Ok(mark.allowed.max(self.magnified(mark)?.min(excused)).max(self.of_constants(mark)?))
             }
         }
     }
@@ -147,6 +155,25 @@ impl Yardstick {
             moved = moved.max(largest(&(logits - &mark.expected)?)?);
         }
         Ok(ROUNDINGS * moved)
+    }
+
+    /// How far rounding may move the logits where channels are constant. Nudged weights leave them so; a child may compute them
+    /// another way, and each batch norm whose variance is zero magnifies what it rounds otherwise by `gamma / sqrt(eps)`.
+    /// Zero without such channels.
+    fn of_constants(&self, mark: &Mark) -> Result<f64> {
+        let mut slope = 1.0;
+        for node in self.network.architecture().nodes() {
+            let Layer::BatchNorm { eps } = node.layer else { continue };
+            let numbers = |role| -> Result<Vec<f64>> {
+                Ok(self.network.weights().get(ParamKey::new(node.id, role))?.to_vec1()?)
+            };
+            let (gamma, mean, variance) =
+                (numbers(Role::Gamma)?, numbers(Role::Mean)?, numbers(Role::Variance)?);
+            let constant = |&c: &usize| variance[c].sqrt() <= CONSTANT * mean[c].abs().max(1.0);
+            let slopes = (0..gamma.len()).filter(constant).map(|c| gamma[c].abs() / eps.sqrt());
+            slope *= slopes.fold(1.0, f64::max);
+        }
+        Ok(if slope > 1.0 { ROUNDINGS * f64::EPSILON * largest(&mark.expected)? * slope } else { 0.0 })
     }
 }
 
