@@ -22,6 +22,8 @@ use std::ops::Range;
 const CHUNKS: usize = 8;
 /// Fewest pixels of a chunk, so that small batches are not all bookkeeping.
 const CHUNK_PIXELS: usize = 256;
+/// Bytes up to whose multiples a processor reads ahead by itself.
+const PAGE: usize = 4096;
 /// Pixels whose output gradients are turned round together, few enough for the first-level cache.
 const TOGETHER: usize = 128;
 
@@ -93,6 +95,11 @@ impl<'a> Plan<'a> {
     /// Room for the copy of a group of the input.
     fn copy_len(&self) -> usize {
         self.planes.as_ref().map_or(0, |planes| planes.len(self.g.channels))
+    }
+
+    /// Whether channels are read where they lie, some pixels of each in turn, and few of them share a page.
+    fn reads_far_apart<T>(&self) -> bool {
+        self.planes.is_none() && self.g.output_plane() * size_of::<T>() > PAGE / 2
     }
 
     /// Pixels that are turned round together.
@@ -174,12 +181,12 @@ impl<T: Float> Kernel for Chunk<'_, T> {
                     let dy = &dy[column * g.output_plane() + rows.dy..];
                     let (first, distance) = plan.turned(column);
                     let turned = &mut turned[first..];
-                    if plan.planes.is_none() {
+                    if plan.reads_far_apart::<T>() {
                         prefetch_next::<I, T>(dy, (g.output_plane(), channels), pixels);
                     }
                     gather_row::<I, T>(dy, (g.output_plane(), channels), pixels, turned, distance);
                 }
-                if plan.planes.is_none() {
+                if plan.reads_far_apart::<T>() {
                     prefetch_next::<I, T>(&x[rows.x..], (g.input_plane(), g.channels), pixels);
                 }
                 Tiles { plan, rows: &rows, x, turned }.add_to::<I>(sums);
@@ -188,8 +195,7 @@ impl<T: Float> Kernel for Chunk<'_, T> {
     }
 }
 
-/// Asks for the pixels behind the first ones of every channel, as many again: channels that are read where they lie,
-/// some pixels of each in turn, are on pages of their own.
+/// Asks for the pixels behind the first ones of every channel, as many again.
 #[inline(always)]
 fn prefetch_next<I: Isa, T>(values: &[T], (plane, channels): (usize, usize), pixels: usize) {
     for channel in 0..channels {

@@ -95,7 +95,9 @@ macro_rules! avx {
                 // SAFETY: `T` is `f32`, and code for this instruction set only runs where it exists.
                 unsafe {
                     let (earlier, later): (__m256, __m256) = (transmute_copy(&earlier), transmute_copy(&later));
-                    transmute_copy(&_mm256_blendv_ps(earlier, later, beats_avx(later, earlier)))
+                    // The first if it is larger, otherwise the second; so too if one of them is a NaN.
+                    let larger = _mm256_max_ps(later, earlier);
+                    transmute_copy(&_mm256_blendv_ps(larger, later, _mm256_cmp_ps::<_CMP_UNORD_Q>(later, later)))
                 }
             }
 
