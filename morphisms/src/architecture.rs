@@ -16,6 +16,7 @@ use crate::layer::{Layer, LayerId, Role, Shape};
 use crate::{Error, Result};
 
 pub use draft::Draft;
+#[cfg(feature = "onnx")]
 pub(crate) use draft::{bounded, bounded_shape};
 
 use origin::Origin;

@@ -37,7 +37,7 @@ export GIT_CEILING_DIRECTORIES=$target/seeded-bugs
 # With the old times, also those of folders, so that only what changed is built.
 rm -rf "$copy"
 mkdir -p "$copy"
-tar --create --exclude=./{target,runs,.git,.venv} . | tar --extract --directory "$copy"
+tar --create --exclude=./{target,runs,.git,.venv} --exclude=./morphisms/fuzz/{target,corpus,artifacts} . | tar --extract --directory "$copy"
 cd "$copy"
 # What is built may be what the last run ended with.
 find morphisms/src -name '*.rs' -exec touch {} +
