@@ -184,14 +184,16 @@ pub(crate) trait Isa {
     }
 }
 
-/// Asks for the lines of the cache that hold some numbers.
+/// Asks for the lines of the cache that lie `distance` numbers behind some others, to be read or written. They need not
+/// be there.
 ///
-/// The processor finds out by itself what is read next as long as it lies on the same page of 4 KiB. What lies one plane
+/// The processor finds out by itself what is needed next as long as it lies on the same page of 4 KiB. What lies one plane
 /// further often does not.
 #[inline(always)]
-pub(crate) fn prefetch<I: Isa, T>(values: &[T]) {
-    for line in values.chunks(LINE / size_of::<T>()) {
-        I::prefetch(line.as_ptr());
+pub(crate) fn prefetch<I: Isa, T>(values: &[T], distance: usize) {
+    let start = values.as_ptr().wrapping_add(distance);
+    for place in (0..values.len()).step_by(LINE / size_of::<T>()) {
+        I::prefetch(start.wrapping_add(place));
     }
 }
 

@@ -7,12 +7,14 @@
 mod gradient;
 mod layout;
 mod rows;
+mod strips;
 
 use super::geometry::Geometry;
 use crate::parallel;
-use crate::simd::{Float, Isa, Kernel, LANES, dispatch};
+use crate::simd::{Float, Isa, Kernel, LANES, dispatch, prefetch};
 use layout::Padded;
-use rows::{Correlation, vectors};
+use rows::{Correlation, Taps, vectors};
+use strips::Strips;
 
 pub(super) use gradient::gradients;
 
@@ -62,9 +64,14 @@ fn input_taps(g: &Geometry, padded: &Padded) -> Vec<usize> {
 /// The convolution itself, as [`super::forward::forward`] computes it for any grouping.
 pub(super) fn forward<T: Float>(g: &Geometry, x: &[T], weight: &[T], bias: Option<&[T]>) -> Vec<T> {
     let padded = padded_input(g);
-    let taps = input_taps(g, &padded);
-    let starts = vectors((g.height.output, g.width.output), g.height.stride * padded.row(), g.width.output);
-    let correlation = Correlation::new(taps, starts);
+    let (rows, columns) = (g.height.output, g.width.output);
+    let correlation = match strips::edge(g) {
+        Some(edge) => Correlation::Strips(Strips { edge, rows, columns, source_row: padded.row(), first: 0 }),
+        None => {
+            let starts = vectors((rows, columns), g.height.stride * padded.row(), columns);
+            Correlation::Taps(Taps::new(input_taps(g, &padded), starts))
+        }
+    };
     let (from, to) = (g.input_plane(), g.outputs * g.output_plane());
     let size = job_size(g.batch * g.groups, to);
     parallel::build_chunks(g.batch * g.groups * to, size * to, |job, y| {
@@ -113,6 +120,8 @@ impl<T: Float> Kernel for Forward<'_, T> {
         plane.fill(T::ZERO);
         let targets = y.chunks_exact_mut(g.outputs * g.output_plane());
         for (i, (x, target)) in x.chunks_exact(g.input_plane()).zip(targets).enumerate() {
+            prefetch::<I, T>(x, x.len());
+            prefetch::<I, T>(target, target.len());
             padded.fill(x, plane);
             let group = (first + i) % g.groups;
             for (o, target) in target.chunks_exact_mut(g.output_plane()).enumerate() {

@@ -53,10 +53,13 @@ impl<T: Float, const ADD: bool> Tiled<T> for Part<'_, T, ADD> {
             let target = product.target.add(row * product.target_row + panel * product.target_panel);
             let place =
                 |i: usize, v: usize| target.add(i * product.target_row + start::<N>(v, product.target_panel));
-            if ADD {
-                for i in 0..ROWS {
-                    for v in 0..VECTORS {
+            for i in 0..ROWS {
+                for v in 0..VECTORS {
+                    if ADD {
                         sums[i][v] = Lanes::load(place(i, v));
+                    } else {
+                        // It comes while the sums are made.
+                        I::prefetch(place(i, v));
                     }
                 }
             }

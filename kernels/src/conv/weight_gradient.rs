@@ -199,8 +199,7 @@ impl<T: Float> Kernel for Chunk<'_, T> {
 #[inline(always)]
 fn prefetch_next<I: Isa, T>(values: &[T], (plane, channels): (usize, usize), pixels: usize) {
     for channel in 0..channels {
-        let next = channel * plane + pixels;
-        prefetch::<I, T>(values.get(next..next + pixels).unwrap_or_default());
+        prefetch::<I, T>(&values[channel * plane..][..pixels], pixels);
     }
 }
 

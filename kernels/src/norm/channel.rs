@@ -110,13 +110,10 @@ impl Place {
         (0..self.batch).map(move |sample| start(sample)..start(sample) + self.pixels)
     }
 
-    /// Asks for the plane behind `plane`.
+    /// Asks for the next plane of the channel.
     #[inline(always)]
-    pub fn prefetch<I: Isa, T>(self, values: &[T], plane: &std::ops::Range<usize>) {
-        let next = plane.start + self.channels * self.pixels;
-        if let Some(next) = values.get(next..next + self.pixels) {
-            prefetch::<I, T>(next);
-        }
+    pub fn prefetch<I: Isa, T>(self, plane: &[T]) {
+        prefetch::<I, T>(plane, self.channels * self.pixels);
     }
 
     pub fn count(self) -> f64 {
@@ -193,7 +190,7 @@ impl<T: Float> Kernel for ChannelMoments<'_, T> {
             place.planes().next().map_or(0.0, |plane| sums::<I, T, 1, 1>([&x[plane]], |x| x)[0] / count);
         let mut all = Moments::starting_at(first);
         for plane in place.planes() {
-            place.prefetch::<I, T>(x, &plane);
+            place.prefetch::<I, T>(&x[plane.clone()]);
             let centre = T::from_f64(all.mean());
             let lanes = Lanes::splat(centre);
             let [deviations, squares] = sums::<I, T, 1, 2>([&x[plane]], |[x]| {
@@ -221,10 +218,11 @@ impl<T: Float> Kernel for Normalise<'_, T> {
     fn run<I: Isa>(self) {
         let Self { x, y, place, affine, relu } = self;
         for plane in place.planes() {
-            place.prefetch::<I, T>(x, &plane);
             // SAFETY: the planes of different channels are disjoint, and a channel has one job.
-            let y = unsafe { y.range(plane.clone()) };
-            let pairs = y.iter_mut().zip(&x[plane]);
+            let (x, y) = (&x[plane.clone()], unsafe { y.range(plane) });
+            place.prefetch::<I, T>(x);
+            place.prefetch::<I, T>(y);
+            let pairs = y.iter_mut().zip(x);
             if relu {
                 pairs.for_each(|(y, x)| *y = rectify(affine.apply::<I>(*x)));
             } else {
@@ -279,20 +277,23 @@ impl<T: Float> ChannelGradient<'_, T> {
         };
         let (mut dbeta, mut products) = (0.0, 0.0);
         for plane in place.planes() {
-            place.prefetch::<I, T>(x, &plane);
-            place.prefetch::<I, T>(dy, &plane);
-            let [a, b] = sums::<I, T, 2, 2>([&x[plane.clone()], &dy[plane]], terms);
+            let (x, dy) = (&x[plane.clone()], &dy[plane]);
+            place.prefetch::<I, T>(x);
+            place.prefetch::<I, T>(dy);
+            let [a, b] = sums::<I, T, 2, 2>([x, dy], terms);
             (dbeta, products) = (dbeta + a, products + b);
         }
         let dgamma = products * channel.inverse_deviation;
 
         let slopes = channel.slopes::<T>(place.count(), self.batch_statistics, (dgamma, dbeta));
         for plane in place.planes() {
-            place.prefetch::<I, T>(x, &plane);
-            place.prefetch::<I, T>(dy, &plane);
+            let (x, dy) = (&x[plane.clone()], &dy[plane.clone()]);
             // SAFETY: the planes of different channels are disjoint, and a channel has one job.
-            let dx = unsafe { self.dx.range(plane.clone()) };
-            for ((dx, &x), &dy) in dx.iter_mut().zip(&x[plane.clone()]).zip(&dy[plane]) {
+            let dx = unsafe { self.dx.range(plane) };
+            place.prefetch::<I, T>(x);
+            place.prefetch::<I, T>(dy);
+            place.prefetch::<I, T>(dx);
+            for ((dx, &x), &dy) in dx.iter_mut().zip(x).zip(dy) {
                 *dx = slopes.apply::<I>(affine, x, gate(x, dy));
             }
         }

@@ -59,8 +59,10 @@ impl<T: Float> Kernel for NormaliseHalves<'_, T> {
         let Self { x, y, halves, from, to, affine } = self;
         for (from, to) in from.planes().zip(to.planes()) {
             // SAFETY: the planes of different channels are disjoint, and a channel has one job.
-            let y = unsafe { y.range(to) };
-            for (rows, y) in halves.pairs(&x[from]).zip(y.chunks_exact_mut(halves.windows.1)) {
+            let (x, y) = (&x[from], unsafe { y.range(to) });
+            self.from.prefetch::<I, T>(x);
+            self.to.prefetch::<I, T>(y);
+            for (rows, y) in halves.pairs(x).zip(y.chunks_exact_mut(halves.windows.1)) {
                 for eight in eights(halves.windows.1) {
                     let normalised = affine.pixels::<I>(eight.load::<I, T>(rows));
                     let best = maximum::<I, T>(normalised);
@@ -95,9 +97,13 @@ impl<T: Float> Kernel for HalvesGradient<'_, T> {
         for (plane, dy_plane) in place.planes().zip(dy_place.planes()) {
             // SAFETY: the planes of different channels are disjoint, and a channel has one job.
             let dx = unsafe { dx.range(plane.clone()) };
+            let (x, dy) = (&x[plane], &dy[dy_plane]);
+            place.prefetch::<I, T>(x);
+            dy_place.prefetch::<I, T>(dy);
+            place.prefetch::<I, T>(dx);
             let (mut sum, mut product) = (Lanes::ZERO, Lanes::ZERO);
             let mut targets = dx.chunks_exact_mut(2 * halves.width);
-            let rows = halves.pairs(&x[plane]).zip(dy[dy_plane].chunks_exact(halves.windows.1));
+            let rows = halves.pairs(x).zip(dy.chunks_exact(halves.windows.1));
             for ((rows, dy), target) in rows.zip(&mut targets) {
                 let (upper, lower) = target.split_at_mut(halves.width);
                 // An odd column and an odd row belong to no window.

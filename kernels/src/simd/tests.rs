@@ -62,11 +62,17 @@ fn convolution(
     kernel: usize,
     algorithm: ConvAlgorithm,
 ) -> Result<Vec<Tensor>> {
-    FORCED.set(Some(set));
-    let x = Var::from_tensor(&tensor(&[3, channels, 9, 10])?)?;
-    let weight = Var::from_tensor(&tensor(&[outputs, channels, kernel, kernel])?)?;
     let padding = Padding::even(kernel / 2, kernel / 2);
-    let y = conv2d(&*x, &weight, None, &Conv2dConfig { padding, algorithm, ..Default::default() })?;
+    let cfg = Conv2dConfig { padding, algorithm, ..Default::default() };
+    results(set, &[3, channels, 9, 10], &[outputs, channels, kernel, kernel], &cfg)
+}
+
+/// Output and gradients of a convolution.
+fn results(set: InstructionSet, x: &[usize], weight: &[usize], cfg: &Conv2dConfig) -> Result<Vec<Tensor>> {
+    FORCED.set(Some(set));
+    let x = Var::from_tensor(&tensor(x)?)?;
+    let weight = Var::from_tensor(&tensor(weight)?)?;
+    let y = conv2d(&*x, &weight, None, cfg)?;
     let gradients = y.sqr()?.sum_all()?.backward()?;
     let of = |v: &Var| gradients.get(v).expect("a gradient of every variable").clone();
     let results = vec![y, of(&x), of(&weight)];
@@ -105,6 +111,21 @@ fn instruction_sets_agree_on_many_channels() -> Result<()> {
         for (kernel, algorithm) in [1, 3].into_iter().flat_map(|kernel| ALGORITHMS.map(|a| (kernel, a))) {
             let what = format!("{channels:?}, {kernel}x{kernel}, {algorithm:?}");
             agree(&what, |set| convolution(set, channels, kernel, algorithm))?;
+        }
+    }
+    Ok(())
+}
+
+/// A depthwise convolution's vectors are sixteen lanes where a row has room for them, and stick out or overlap where it
+/// has not.
+#[test]
+fn instruction_sets_agree_on_depthwise_planes() -> Result<()> {
+    for (rows, columns) in [(1, 28), (3, 9), (4, 16), (7, 7), (9, 20), (14, 14), (13, 41)] {
+        for kernel in [3, 5, 7] {
+            let padding = Padding::even(kernel / 2, kernel / 2);
+            let cfg = Conv2dConfig { padding, groups: 3, ..Default::default() };
+            let (x, weight) = ([10, 3, rows, columns], [3, 1, kernel, kernel]);
+            agree(&format!("{rows}x{columns}, {kernel}x{kernel}"), |set| results(set, &x, &weight, &cfg))?;
         }
     }
     Ok(())

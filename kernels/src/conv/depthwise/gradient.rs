@@ -5,12 +5,13 @@
 //! planes tap by tap; lanes are added up only after a few samples.
 
 use super::layout::Padded;
-use super::rows::{Correlation, Products, vectors};
+use super::rows::{Correlation, Products, TapProducts, Taps, vectors};
+use super::strips::{self, StripProducts, Strips};
 use super::{JOB_VALUES, input_taps, padded_input};
 use crate::conv::geometry::{Axis, Geometry};
 use crate::conv::planes::copy;
 use crate::parallel::{self, Shared};
-use crate::simd::{Float, Isa, Kernel, LANES, Lanes, dispatch};
+use crate::simd::{Float, Isa, Kernel, LANES, Lanes, dispatch, prefetch};
 use std::ops::Range;
 
 /// Samples whose products are added in the number's own precision, lane by lane.
@@ -99,8 +100,14 @@ impl<'a> Plan<'a> {
         let pixels = (g.height.output, g.width.output.next_multiple_of(LANES));
         let products = |output: usize| {
             let first = output * dy.len() + rows.before * dy.row() + columns.before;
+            if let Some(edge) = strips::edge(g) {
+                let (rows, columns) = pixels;
+                let (x_row, dy_row) = (x.row(), dy.row());
+                return Products::Strips(StripProducts { edge, rows, columns, x_row, dy_row, first });
+            }
             let starts = vectors(pixels, g.height.stride * x.row(), dy.row());
-            Products::new(taps.clone(), starts.into_iter().map(|(x, dy)| (x, first + dy)).collect())
+            let starts = starts.into_iter().map(|(x, dy)| (x, first + dy)).collect();
+            Products::Taps(TapProducts::new(taps.clone(), starts))
         };
         let products = (0..g.outputs).map(products).collect();
         Self { g, x, dy, phases, extent, products }
@@ -156,9 +163,21 @@ impl Phase {
         let place = |axis: Axis, span: &Span, phase: usize| {
             (span.first * axis.stride + phase) as isize - axis.padding as isize
         };
+        if let (Some(edge), 1) = (strips::edge(g), g.outputs) {
+            let first = |span: &Span| span.first + span.before + 1 - edge;
+            let correlation = Correlation::Strips(Strips {
+                edge,
+                rows: rows.length,
+                columns: columns.length,
+                source_row: dy.row(),
+                first: first(rows) * dy.row() + first(columns),
+            });
+            // The kernel turned round.
+            return Self { correlation, weights: (0..g.taps()).rev().collect(), row: 0, column: 0 };
+        }
         let starts = vectors((rows.length, columns.length), dy.row(), columns.length);
         Self {
-            correlation: Correlation::new(taps, starts),
+            correlation: Correlation::Taps(Taps::new(taps, starts)),
             weights,
             row: place(g.height, rows, phase.0),
             column: place(g.width, columns, phase.1),
@@ -199,14 +218,18 @@ impl<T: Float> Kernel for Samples<'_, T> {
                 let at = sample * g.groups + group;
                 let dys = dy[at * g.outputs * to..].chunks_exact(to);
                 for (dy, plane) in dys.zip(dy_planes.chunks_exact_mut(plan.dy.len())) {
+                    prefetch::<I, T>(dy, g.outputs * to);
                     plan.dy.fill(dy, plane);
                 }
                 if let Some(kernels) = kernels {
                     let dx = &mut dx[(i * g.groups + group) * from..][..from];
+                    prefetch::<I, T>(dx, from);
                     input::<I, T>(plan, &kernels[group * per_group..], dy_planes, results, dx);
                 }
                 if let Some(x) = x {
-                    plan.x.fill(&x[at * from..(at + 1) * from], x_plane);
+                    let x = &x[at * from..(at + 1) * from];
+                    prefetch::<I, T>(x, from);
+                    plan.x.fill(x, x_plane);
                     let sums = sums[group * per_group..][..per_group].chunks_exact_mut(g.taps());
                     for (products, sums) in plan.products.iter().zip(sums) {
                         products.add_to::<I, T>(x_plane, dy_planes, sums);

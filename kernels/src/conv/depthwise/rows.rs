@@ -1,6 +1,7 @@
-//! The inner loops: a list of taps over the vectors of a plane.
+//! The inner loops: a list of taps over the vectors of a plane, where [`strips`](super::strips) do not apply.
 #![allow(clippy::needless_range_loop)] // Counted loops are what the compiler unrolls into registers.
 
+use super::strips::{StripProducts, Strips};
 use crate::simd::{Float, Isa, LANES, Lanes};
 
 /// Where the vectors of a plane start in source and target.
@@ -17,24 +18,13 @@ pub(super) fn vectors(
     (0..rows).flat_map(starts).map(|(r, q)| (r * source_row + q, r * target_row + q)).collect()
 }
 
-/// A sum over taps for every element of a plane.
-pub(super) struct Correlation {
-    /// Offset of a tap in the source; its weight is the one of the same index.
-    taps: Vec<usize>,
-    starts: Vec<(usize, usize)>,
-    /// Elements that the source and the target must have.
-    source: usize,
-    target: usize,
+/// A weighted sum of elements of the source for every element of a plane.
+pub(super) enum Correlation {
+    Strips(Strips),
+    Taps(Taps),
 }
 
 impl Correlation {
-    pub fn new(taps: Vec<usize>, starts: Vec<(usize, usize)>) -> Self {
-        let reach = taps.iter().max().copied().unwrap_or(0);
-        let source = starts.iter().map(|s| s.0 + reach + LANES).max().unwrap_or(0);
-        let target = starts.iter().map(|s| s.1 + LANES).max().unwrap_or(0);
-        Self { taps, starts, source, target }
-    }
-
     /// Writes a plane with rows of `columns`. `spare` takes the results of rows shorter than a vector.
     #[inline(always)]
     pub fn plane<I: Isa, T: Float>(
@@ -46,17 +36,48 @@ impl Correlation {
         spare: &mut [T],
         target: &mut [T],
     ) {
-        if columns >= LANES {
-            self.run::<I, T>(source, weights, bias, target);
-        } else {
+        let sticks_out = match self {
+            Self::Strips(strips) => strips.stick_out::<I, T>(),
+            Self::Taps(_) => columns < LANES,
+        };
+        if sticks_out {
             self.run::<I, T>(source, weights, bias, spare);
             let length = target.len();
             target.copy_from_slice(&spare[..length]);
+        } else {
+            self.run::<I, T>(source, weights, bias, target);
         }
     }
 
     #[inline(always)]
     pub fn run<I: Isa, T: Float>(&self, source: &[T], weights: &[T], bias: T, target: &mut [T]) {
+        match self {
+            Self::Strips(strips) => strips.run::<I, T>(source, weights, bias, target),
+            Self::Taps(taps) => taps.run::<I, T>(source, weights, bias, target),
+        }
+    }
+}
+
+/// A sum over taps.
+pub(super) struct Taps {
+    /// Offset of a tap in the source; its weight is the one of the same index.
+    taps: Vec<usize>,
+    starts: Vec<(usize, usize)>,
+    /// Elements that the source and the target must have.
+    source: usize,
+    target: usize,
+}
+
+impl Taps {
+    pub fn new(taps: Vec<usize>, starts: Vec<(usize, usize)>) -> Self {
+        let reach = taps.iter().max().copied().unwrap_or(0);
+        let source = starts.iter().map(|s| s.0 + reach + LANES).max().unwrap_or(0);
+        let target = starts.iter().map(|s| s.1 + LANES).max().unwrap_or(0);
+        Self { taps, starts, source, target }
+    }
+
+    #[inline(always)]
+    fn run<I: Isa, T: Float>(&self, source: &[T], weights: &[T], bias: T, target: &mut [T]) {
         // The bounds of all reads and writes below, once a plane instead of once a vector.
         assert!(self.source <= source.len() && self.target <= target.len());
         assert!(weights.len() >= self.taps.len());
@@ -105,7 +126,23 @@ impl Correlation {
 }
 
 /// The products of a plane of gradients with the input under every tap, summed lane by lane.
-pub(super) struct Products {
+pub(super) enum Products {
+    Strips(StripProducts),
+    Taps(TapProducts),
+}
+
+impl Products {
+    /// Adds to `sums`, one for every tap.
+    #[inline(always)]
+    pub fn add_to<I: Isa, T: Float>(&self, x: &[T], dy: &[T], sums: &mut [Lanes<T>]) {
+        match self {
+            Self::Strips(strips) => strips.add_to::<I, T>(x, dy, sums),
+            Self::Taps(taps) => taps.add_to::<I, T>(x, dy, sums),
+        }
+    }
+}
+
+pub(super) struct TapProducts {
     /// Offset of a tap in the input.
     taps: Vec<usize>,
     /// Where a vector starts in the input and in the gradient of the output.
@@ -114,7 +151,7 @@ pub(super) struct Products {
     dy: usize,
 }
 
-impl Products {
+impl TapProducts {
     pub fn new(taps: Vec<usize>, starts: Vec<(usize, usize)>) -> Self {
         let reach = taps.iter().max().copied().unwrap_or(0);
         let x = starts.iter().map(|s| s.0 + reach + LANES).max().unwrap_or(0);
@@ -122,9 +159,8 @@ impl Products {
         Self { taps, starts, x, dy }
     }
 
-    /// Adds to `sums`, one for every tap.
     #[inline(always)]
-    pub fn add_to<I: Isa, T: Float>(&self, x: &[T], dy: &[T], sums: &mut [Lanes<T>]) {
+    fn add_to<I: Isa, T: Float>(&self, x: &[T], dy: &[T], sums: &mut [Lanes<T>]) {
         // The bounds of all reads below.
         assert!(self.x <= x.len() && self.dy <= dy.len());
         assert_eq!(sums.len(), self.taps.len());

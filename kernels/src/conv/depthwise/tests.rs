@@ -29,6 +29,25 @@ prop_compose! {
     }
 }
 
+prop_compose! {
+    /// Geometries for [`strips`], with planes of less and of more than a vector and a tile.
+    fn dense_geometry()(edge in prop_oneof![Just(3usize), Just(5), Just(7)])(
+        height in dense_axis(edge),
+        width in dense_axis(edge),
+        (batch, groups, outputs) in (1..=9usize, 2..=5usize, 1..=2usize),
+    ) -> Geometry {
+        Geometry { batch, groups, channels: 1, outputs, height, width, algorithm: ConvAlgorithm::Direct }
+    }
+}
+
+fn dense_axis(kernel: usize) -> impl Strategy<Value = Axis> {
+    (0..=kernel, 0..=kernel).prop_flat_map(move |padding| {
+        let smallest = kernel.saturating_sub(padding.0 + padding.1).max(1);
+        let axis = move |input| Axis::new(input, kernel, 1, padding, 1).expect("it fits");
+        (smallest..smallest + 36).prop_map(axis)
+    })
+}
+
 fn numbers(count: usize, seed: f64) -> Vec<f64> {
     (0..count).map(|i| ((i as f64 + seed) * 0.754_877 + (i * i % 97) as f64).sin()).collect()
 }
@@ -48,18 +67,29 @@ proptest! {
 
     #[test]
     fn agrees_with_the_general_convolution(g in geometry(), with_bias in any::<bool>()) {
-        prop_assert!(applies(&g));
-        let x = numbers(g.batch * g.groups * g.input_plane(), 0.1);
-        let weight = numbers(g.groups * g.outputs * g.taps(), 0.2);
-        let dy = numbers(g.batch * g.groups * g.outputs * g.output_plane(), 0.3);
-        let bias = with_bias.then(|| numbers(g.groups * g.outputs, 0.4));
-        close(&forward(&g, &x, &weight, bias.as_deref()), &general(&g, &x, &weight, bias.as_deref()))?;
-
-        let (dx, dw) = gradients(&g, Some(&x), Some(&weight), &dy);
-        close(&dx, &input_gradient(&g, &weight, &dy))?;
-        close(&dw, &weight_gradient(&g, &x, &dy))?;
-        // Each by itself has the same bits.
-        prop_assert_eq!(gradients(&g, None, Some(&weight), &dy), (dx, Vec::new()));
-        prop_assert_eq!(gradients(&g, Some(&x), None, &dy), (Vec::new(), dw));
+        agrees(&g, with_bias)?;
     }
+
+    #[test]
+    fn strips_agree_with_the_general_convolution(g in dense_geometry(), with_bias in any::<bool>()) {
+        prop_assert!(strips::edge(&g).is_some());
+        agrees(&g, with_bias)?;
+    }
+}
+
+fn agrees(g: &Geometry, with_bias: bool) -> Result<(), TestCaseError> {
+    prop_assert!(applies(g));
+    let x = numbers(g.batch * g.groups * g.input_plane(), 0.1);
+    let weight = numbers(g.groups * g.outputs * g.taps(), 0.2);
+    let dy = numbers(g.batch * g.groups * g.outputs * g.output_plane(), 0.3);
+    let bias = with_bias.then(|| numbers(g.groups * g.outputs, 0.4));
+    close(&forward(g, &x, &weight, bias.as_deref()), &general(g, &x, &weight, bias.as_deref()))?;
+
+    let (dx, dw) = gradients(g, Some(&x), Some(&weight), &dy);
+    close(&dx, &input_gradient(g, &weight, &dy))?;
+    close(&dw, &weight_gradient(g, &x, &dy))?;
+    // Each by itself has the same bits.
+    prop_assert_eq!(gradients(g, None, Some(&weight), &dy), (dx, Vec::new()));
+    prop_assert_eq!(gradients(g, Some(&x), None, &dy), (Vec::new(), dw));
+    Ok(())
 }
