@@ -18,6 +18,9 @@ use std::ops::Neg;
 /// Bytes of a line of the cache.
 pub(crate) const LINE: usize = 64;
 
+/// Bytes up to whose multiples a processor reads ahead by itself.
+pub(crate) const PAGE: usize = 4096;
+
 /// Lanes of a vector: one AVX register of `f32`, two of `f64`.
 pub(crate) const LANES: usize = 8;
 
@@ -187,12 +190,12 @@ pub(crate) trait Isa {
 /// Asks for the lines of the cache that lie `distance` numbers behind some others, to be read or written. They need not
 /// be there.
 ///
-/// The processor finds out by itself what is needed next as long as it lies on the same page of 4 KiB. What lies one plane
-/// further often does not.
+/// The processor finds out by itself what is needed next as long as it lies on the same page. What lies one plane further
+/// often does not. A page of a large plane is enough for it to find out the rest.
 #[inline(always)]
 pub(crate) fn prefetch<I: Isa, T>(values: &[T], distance: usize) {
     let start = values.as_ptr().wrapping_add(distance);
-    for place in (0..values.len()).step_by(LINE / size_of::<T>()) {
+    for place in (0..values.len().min(PAGE / size_of::<T>())).step_by(LINE / size_of::<T>()) {
         I::prefetch(start.wrapping_add(place));
     }
 }

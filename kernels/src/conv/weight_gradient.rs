@@ -14,7 +14,7 @@ use super::planes::Planes;
 use super::pointwise;
 use super::product::{Factors, PANEL, Tiled, cover, start};
 use crate::parallel;
-use crate::simd::{Float, Isa, Kernel, LANES, Lanes, dispatch, prefetch};
+use crate::simd::{Float, Isa, Kernel, LANES, Lanes, PAGE, dispatch, prefetch};
 use std::ops::Range;
 
 /// Most partial gradients: the batch is cut at places that depend on its size alone, so that the sum
@@ -22,8 +22,6 @@ use std::ops::Range;
 const CHUNKS: usize = 8;
 /// Fewest pixels of a chunk, so that small batches are not all bookkeeping.
 const CHUNK_PIXELS: usize = 256;
-/// Bytes up to whose multiples a processor reads ahead by itself.
-const PAGE: usize = 4096;
 /// Pixels whose output gradients are turned round together, few enough for the first-level cache.
 const TOGETHER: usize = 128;
 

@@ -163,6 +163,7 @@ impl Phase {
         let place = |axis: Axis, span: &Span, phase: usize| {
             (span.first * axis.stride + phase) as isize - axis.padding as isize
         };
+        // Of several outputs the taps add up the planes.
         if let (Some(edge), 1) = (strips::edge(g), g.outputs) {
             let first = |span: &Span| span.first + span.before + 1 - edge;
             let correlation = Correlation::Strips(Strips {
