@@ -12,7 +12,7 @@ use crate::architecture::{Architecture, Node};
 use crate::layer::{Conv, Grouping, Layer, LayerId};
 
 /// Segments of a tensor's channel axis of which each may change by itself. A dense block of DenseNet-264 has 64.
-const MOST_PIECES: usize = 1 << 10;
+const MOST_PIECES: usize = 1024;
 
 /// A stretch of a tensor's channel axis that belongs to one group: `repeat` slices for each of its channels, the
 /// slices of a channel side by side.
