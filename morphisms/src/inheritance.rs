@@ -217,6 +217,14 @@ mod tests {
     }
 
     #[test]
+    fn what_says_nothing_is_not_written() {
+        let nothing = Inheritance { rest: Rest::Dropped, sources: BTreeMap::new(), selections: Vec::new() };
+        let written = serde_json::to_value(&nothing).unwrap();
+        assert_eq!(written, serde_json::json!({ "sources": {} }));
+        assert_eq!(serde_json::from_value::<Inheritance>(written).unwrap(), nothing);
+    }
+
+    #[test]
     fn symbolic_inheritances_do_not_compose() {
         let architecture = one_conv(4);
         let closed = Inheritance::keep(&architecture, &architecture);

@@ -16,6 +16,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -233,11 +234,14 @@ def build(arguments: list[str]) -> tuple[dict[str, str], set[int]]:
 
 
 def blamed(span: dict) -> set[int]:
-    """The mutant whose branch a place is in."""
+    """The mutant whose branch a place is in; of a type that is returned, the first one in what returns it."""
     path = TREE / span["file_name"]
     if not path.is_file():
         return set()
-    before = path.read_bytes()[: span["byte_start"]].decode()
+    source = path.read_bytes()
+    if returned := re.match(rb" \{ if crate::mutant\((\d+)\)", source[span["byte_end"] :]):
+        return {int(returned[1])}
+    before = source[: span["byte_start"]].decode()
     _, found, rest = before.rpartition("crate::mutant(")
     number, _, branch = rest.partition(")")
     depths = list(accumulate((char == "{") - (char == "}") for char in branch))
