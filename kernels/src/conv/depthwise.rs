@@ -1,7 +1,7 @@
 //! Depthwise convolution: every group has one input channel and a few outputs.
 //!
 //! There is nothing to block over channels, so a plane is padded once in a small buffer and then walked
-//! row by row. The arithmetic is cheap; what counts is to read and write every tensor once, so the
+//! strip by strip or row by row. The arithmetic is cheap; what counts is to read and write every tensor once, so the
 //! backward pass computes both gradients from one padded copy of the output's gradient.
 
 mod gradient;

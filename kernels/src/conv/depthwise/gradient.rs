@@ -96,18 +96,17 @@ impl<'a> Plan<'a> {
         let column_phases = g.width.phases();
         let phases = g.height.phases().into_iter().flat_map(|r| column_phases.iter().map(move |&c| (r, c)));
         let phases = phases.map(|phase| Phase::new(g, &dy, (&rows, &columns), phase)).collect();
-        let taps = input_taps(g, &x);
-        let pixels = (g.height.output, g.width.output.next_multiple_of(LANES));
+        let (height, width) = (g.height.output, g.width.output.next_multiple_of(LANES));
         let products = |output: usize| {
             let first = output * dy.len() + rows.before * dy.row() + columns.before;
+            let (x_row, dy_row) = (x.row(), dy.row());
             if let Some(edge) = strips::edge(g) {
-                let (rows, columns) = pixels;
-                let (x_row, dy_row) = (x.row(), dy.row());
+                let (rows, columns) = (height, width);
                 return Products::Strips(StripProducts { edge, rows, columns, x_row, dy_row, first });
             }
-            let starts = vectors(pixels, g.height.stride * x.row(), dy.row());
+            let starts = vectors((height, width), g.height.stride * x_row, dy_row);
             let starts = starts.into_iter().map(|(x, dy)| (x, first + dy)).collect();
-            Products::Taps(TapProducts::new(taps.clone(), starts))
+            Products::Taps(TapProducts::new(input_taps(g, &x), starts))
         };
         let products = (0..g.outputs).map(products).collect();
         Self { g, x, dy, phases, extent, products }
@@ -148,6 +147,19 @@ impl Span {
 
 impl Phase {
     fn new(g: &Geometry, dy: &Padded, (rows, columns): (&Span, &Span), phase: (usize, usize)) -> Self {
+        // Of several outputs the taps add up the planes.
+        if let (Some(edge), 1) = (strips::edge(g), g.outputs) {
+            let first = |span: &Span| span.first + span.before + 1 - edge;
+            let correlation = Correlation::Strips(Strips {
+                edge,
+                rows: rows.length,
+                columns: columns.length,
+                source_row: dy.row(),
+                first: first(rows) * dy.row() + first(columns),
+            });
+            // The kernel turned round.
+            return Self { correlation, weights: (0..g.taps()).rev().collect(), row: 0, column: 0 };
+        }
         let taps_of = |axis: Axis, phase| (0..axis.kernel).filter(move |&k| axis.tap(k).phase == phase);
         let (mut taps, mut weights) = (Vec::new(), Vec::new());
         for output in 0..g.outputs {
@@ -163,19 +175,6 @@ impl Phase {
         let place = |axis: Axis, span: &Span, phase: usize| {
             (span.first * axis.stride + phase) as isize - axis.padding as isize
         };
-        // Of several outputs the taps add up the planes.
-        if let (Some(edge), 1) = (strips::edge(g), g.outputs) {
-            let first = |span: &Span| span.first + span.before + 1 - edge;
-            let correlation = Correlation::Strips(Strips {
-                edge,
-                rows: rows.length,
-                columns: columns.length,
-                source_row: dy.row(),
-                first: first(rows) * dy.row() + first(columns),
-            });
-            // The kernel turned round.
-            return Self { correlation, weights: (0..g.taps()).rev().collect(), row: 0, column: 0 };
-        }
         let starts = vectors((rows.length, columns.length), dy.row(), columns.length);
         Self {
             correlation: Correlation::Taps(Taps::new(taps, starts)),
