@@ -1,6 +1,7 @@
 //! Two-dimensional convolution, grouped and depthwise included.
 
 mod algorithm;
+mod by_sample;
 mod correlate;
 mod depthwise;
 mod forward;
@@ -10,14 +11,17 @@ mod interleave;
 mod planes;
 mod pointwise;
 mod product;
+pub(crate) mod taped;
 mod tile;
 mod weight_gradient;
 mod winograd;
 
+use crate::norm::{self, BatchNormOutput, Epilogue, batch_norm_train};
 use crate::op::{Argument, Compute, Op, Run};
 use crate::operand::Operand;
 use crate::padding::Padding;
 use crate::reduce::ChannelSums;
+use crate::source::Source;
 use crate::tensor::{check_dtypes, check_shape, values, with_float};
 #[cfg(feature = "cuda")]
 use candle_core::CudaStorage;
@@ -81,15 +85,50 @@ impl Default for Conv2dConfig {
 /// # Ok::<(), candle_core::Error>(())
 /// ```
 pub fn conv2d<V: Operand>(x: &V, weight: &V, bias: Option<&V>, cfg: &Conv2dConfig) -> Result<V> {
-    check_dtypes(OP, &[("x", x.tensor()), ("weight", weight.tensor())])?;
-    let geometry = Geometry::new(OP, x.tensor(), weight.tensor(), cfg)?;
+    check_dtypes(OP, &[("x", x.like()), ("weight", weight.like())])?;
+    let geometry = Geometry::new(OP, x.like(), weight.like(), cfg)?;
+    if let Some(bias) = bias {
+        check_dtypes(OP, &[("x", x.like()), ("bias", bias.like())])?;
+        check_shape(OP, "bias", bias.like(), &[geometry.groups * geometry.outputs])?;
+    }
+    let bias = bias.map(|bias| bias.contiguous()).transpose()?;
+    V::convolve(&x.contiguous()?, &weight.contiguous()?, bias.as_ref(), geometry)
+}
+
+/// [`conv2d`] without a bias, then [`batch_norm_train`] of its output: the same up to rounding, but on a
+/// [`Tape`](crate::Tape) on a CPU one step that moves about half of the memory.
+///
+/// The convolution takes the moments of what it writes, and the gradient of its output is computed where the
+/// convolution's own gradients read it, which saves a tensor in each direction. Without pooling the normalised values are not
+/// written either: a convolution that reads them normalises on the way, and whatever else reads them has them computed once.
+///
+/// # Errors
+/// Those of [`conv2d`] and [`batch_norm_train`].
+pub fn conv2d_batch_norm_train<V: Operand>(
+    x: &V,
+    weight: &V,
+    cfg: &Conv2dConfig,
+    (gamma, beta): (&V, &V),
+    eps: f64,
+    epilogue: Epilogue,
+) -> Result<BatchNormOutput<V>> {
+    check_dtypes(OP, &[("x", x.like()), ("weight", weight.like())])?;
+    let geometry = Geometry::new(OP, x.like(), weight.like(), cfg)?;
+    norm::check(OP, x.like(), &geometry.output_shape(), [gamma.like(), beta.like()], eps)?;
+    let (gamma, beta) = (gamma.contiguous()?, beta.contiguous()?);
     let (x, weight) = (x.contiguous()?, weight.contiguous()?);
-    let Some(bias) = bias else {
-        return V::apply([&x, &weight], Conv2d { geometry });
-    };
-    check_dtypes(OP, &[("x", x.tensor()), ("bias", bias.tensor())])?;
-    check_shape(OP, "bias", bias.tensor(), &[geometry.groups * geometry.outputs])?;
-    V::apply([&x, &weight, &bias.contiguous()?], Conv2d { geometry })
+    match V::convolve_and_normalise(&x, &weight, geometry, (&gamma, &beta), (eps, epilogue))? {
+        Some(output) => Ok(output),
+        None => batch_norm_train(&V::convolve(&x, &weight, None, geometry)?, &gamma, &beta, eps, epilogue),
+    }
+}
+
+/// A convolution as an operation like any other.
+pub(crate) fn untaped<V: Operand>(x: &V, weight: &V, bias: Option<&V>, geometry: Geometry) -> Result<V> {
+    match bias {
+        None => V::apply([x, weight], Conv2d { geometry }),
+        Some(bias) => V::apply([x, weight, bias], Conv2d { geometry }),
+    }
 }
 
 #[derive(Clone)]
@@ -106,7 +145,7 @@ impl Conv2d {
         with_float!(OP, x.0.dtype(), T => {
             let bias = bias.map(|bias| values::<T>(OP, bias)).transpose()?;
             let (x, weight) = (values::<T>(OP, x)?, values::<T>(OP, weight)?);
-            let y = algorithm::forward(&self.geometry, x, weight, bias);
+            let y = algorithm::forward(&self.geometry, &Source::Plain(x), weight, bias, None);
             Ok((T::to_cpu_storage_owned(y), Shape::from(&self.geometry.output_shape()[..])))
         })
     }
@@ -124,7 +163,7 @@ impl Conv2d {
             let x = values::<T>(OP, (x_storage, x.1))?;
             let weight = values::<T>(OP, (weight_storage, weight.1))?;
             let dy = values::<T>(OP, (dy_storage, dy.1))?;
-            let (dx, dw) = algorithm::gradients(g, x, weight, dy);
+            let (dx, dw) = algorithm::gradients(g, Some(&Source::Plain(x)), Some(weight), &Source::Plain(dy), None);
             let dx = Tensor::from_vec(dx, &g.input_shape(), &Device::Cpu)?;
             Ok(Some([dx, Tensor::from_vec(dw, &g.weight_shape(), &Device::Cpu)?]))
         })
@@ -211,7 +250,7 @@ impl Compute<2> for InputGradient {
     fn cpu(&self, [weight, dy]: [Argument<CpuStorage>; 2]) -> Result<(CpuStorage, Shape)> {
         with_float!(OP, weight.0.dtype(), T => {
             let (weight, dy) = (values::<T>(OP, weight)?, values::<T>(OP, dy)?);
-            let dx = algorithm::input_gradient(&self.geometry, weight, dy);
+            let (dx, _) = algorithm::gradients(&self.geometry, None, Some(weight), &Source::Plain(dy), None);
             Ok((T::to_cpu_storage_owned(dx), Shape::from(&self.geometry.input_shape()[..])))
         })
     }
@@ -236,7 +275,8 @@ impl Compute<2> for WeightGradient {
     fn cpu(&self, [x, dy]: [Argument<CpuStorage>; 2]) -> Result<(CpuStorage, Shape)> {
         let g = &self.geometry;
         with_float!(OP, x.0.dtype(), T => {
-            let dw = algorithm::weight_gradient(g, values::<T>(OP, x)?, values::<T>(OP, dy)?);
+            let (x, dy) = (Source::Plain(values::<T>(OP, x)?), Source::Plain(values::<T>(OP, dy)?));
+            let (_, dw) = algorithm::gradients(g, Some(&x), None, &dy, None);
             Ok((T::to_cpu_storage_owned(dw), Shape::from(&g.weight_shape()[..])))
         })
     }

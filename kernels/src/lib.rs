@@ -61,11 +61,12 @@ mod response;
 mod sgd;
 mod shuffle;
 mod simd;
+mod source;
 mod tape;
 mod tensor;
 
 pub use activation::{Activation, activation, relu};
-pub use conv::{Conv2dConfig, ConvAlgorithm, conv2d};
+pub use conv::{Conv2dConfig, ConvAlgorithm, conv2d, conv2d_batch_norm_train};
 pub use dropout::dropout;
 pub use linear::linear;
 pub use loss::cross_entropy;

@@ -6,6 +6,8 @@
 mod channel;
 mod group;
 mod halved;
+mod pending;
+mod plane;
 mod small;
 
 use crate::op::{Argument, Compute, Op, Run};
@@ -14,14 +16,18 @@ use crate::padding::Padding;
 use crate::parallel::{self, Shared};
 use crate::pool::{Pool2dConfig, max_pool2d};
 use crate::simd::{Float, dispatch};
-use crate::tensor::{check_dtypes, check_shape, mismatch, values, with_float};
+use crate::tensor::{check_dtypes, check_shape, host, mismatch, values, with_float};
 #[cfg(feature = "cuda")]
 use candle_core::CudaStorage;
 use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, DType, Device, Result, Shape, Tensor, WithDType};
-use channel::{Channel, ChannelGradient, ChannelMoments, Normalise, Place};
+pub(crate) use channel::Channel;
+use channel::{ChannelMoments, Normalise, Place};
 pub use group::group_norm;
-use halved::{Halves, HalvesGradient, NormaliseHalves};
+use halved::{Halves, Maxima, NormaliseHalves};
+pub(crate) use pending::Held;
+use plane::ChannelGradient;
+pub(crate) use plane::{Backward, Follows, NormGradient, Normalised, PlaneMoments, Sums, SumsOnTheWay};
 use small::{Block, BlockGradient, BlockMoments, NormaliseBlock};
 use std::sync::{Arc, OnceLock};
 
@@ -42,6 +48,11 @@ impl Epilogue {
     fn rectifies(self) -> bool {
         self != Self::None
     }
+
+    /// Whether planes of these dimensions are large enough to be normalised one by one.
+    pub(crate) fn goes_by_plane(self, dims: &[usize]) -> bool {
+        !small(dims) && (self != Self::ReluMaxPool || Halves::fit(dims))
+    }
 }
 
 /// What [`batch_norm_train`] computes.
@@ -54,6 +65,8 @@ pub struct BatchNormOutput<V = Tensor> {
     /// `[channels]`, the batch's variance (the sum of squares divided by the count, not by one less),
     /// detached.
     pub variance: Tensor,
+    /// How many values a channel has.
+    pub count: usize,
 }
 
 /// Normalises each channel of `x` `[batch, channels, ...]` by the mean and variance of this batch:
@@ -73,7 +86,7 @@ pub fn batch_norm_train<V: Operand>(
     epilogue: Epilogue,
 ) -> Result<BatchNormOutput<V>> {
     let op = "batch_norm_train";
-    check(op, x.tensor(), gamma.tensor(), beta.tensor(), eps)?;
+    check(op, x.tensor(), x.tensor().dims(), [gamma.tensor(), beta.tensor()], eps)?;
     if splits(x.tensor(), epilogue) {
         let mut whole = batch_norm_train(x, gamma, beta, eps, Epilogue::Relu)?;
         whole.output = max_pool2d(&whole.output, &HALVE)?;
@@ -84,7 +97,8 @@ pub fn batch_norm_train<V: Operand>(
     let output = V::apply([&x.contiguous()?, &gamma.contiguous()?, &beta.contiguous()?], norm)?;
     let saved: &Saved = saved.get().ok_or_else(|| mismatch(op, "a forward pass", "none"))?;
     let [mean, variance] = saved.moments(x.tensor().dtype())?;
-    Ok(BatchNormOutput { output, mean, variance })
+    let count = x.tensor().elem_count() / mean.elem_count();
+    Ok(BatchNormOutput { output, mean, variance, count })
 }
 
 /// Normalises each channel of `x` `[batch, channels, ...]` by a given `mean` and `variance`
@@ -104,7 +118,7 @@ pub fn batch_norm_eval<V: Operand>(
     epilogue: Epilogue,
 ) -> Result<V> {
     let op = "batch_norm_eval";
-    let channels = check(op, x.tensor(), gamma.tensor(), beta.tensor(), eps)?;
+    let channels = check(op, x.tensor(), x.tensor().dims(), [gamma.tensor(), beta.tensor()], eps)?;
     check_dtypes(op, &[("x", x.tensor()), ("mean", mean), ("variance", variance)])?;
     check_shape(op, "mean", mean, &[channels])?;
     check_shape(op, "variance", variance, &[channels])?;
@@ -121,14 +135,20 @@ const HALVE: Pool2dConfig = Pool2dConfig { kernel: (2, 2), stride: (2, 2), paddi
 
 /// Whether normalisation and pooling are better done one after the other.
 fn splits(x: &Tensor, epilogue: Epilogue) -> bool {
-    epilogue == Epilogue::ReluMaxPool && !(x.device().is_cpu() && Halves::fit(x.dims()) && !small(x.dims()))
+    epilogue == Epilogue::ReluMaxPool && !(x.device().is_cpu() && epilogue.goes_by_plane(x.dims()))
 }
 
-/// The number of channels.
-fn check(op: &str, x: &Tensor, gamma: &Tensor, beta: &Tensor, eps: f64) -> Result<usize> {
-    check_dtypes(op, &[("x", x), ("gamma", gamma), ("beta", beta)])?;
-    let channels = match x.dims() {
-        [_, channels, ..] if x.elem_count() > 0 => *channels,
+/// The number of channels of what is normalised, `dims`, of the number type and on the device of `like`.
+pub(crate) fn check(
+    op: &str,
+    like: &Tensor,
+    dims: &[usize],
+    [gamma, beta]: [&Tensor; 2],
+    eps: f64,
+) -> Result<usize> {
+    check_dtypes(op, &[("x", like), ("gamma", gamma), ("beta", beta)])?;
+    let channels = match dims {
+        [_, channels, ..] if !dims.contains(&0) => *channels,
         other => {
             let expected = "x of shape [batch, channels, ...], no size zero";
             return Err(mismatch(op, expected, format!("{other:?}")));
@@ -164,19 +184,37 @@ impl Saved {
     /// Mean and variance of each channel.
     fn moments(&self, dtype: DType) -> Result<[Tensor; 2]> {
         match self {
-            Self::Host(channels) => {
-                let tensor = |value: fn(&Channel) -> f64| {
-                    let values: Vec<f64> = channels.iter().map(value).collect();
-                    Tensor::from_vec(values, channels.len(), &Device::Cpu)?.to_dtype(dtype)
-                };
-                Ok([tensor(|c| c.mean)?, tensor(|c| c.variance)?])
-            }
+            Self::Host(channels) => moments(channels, dtype),
             #[cfg(feature = "cuda")]
             Self::Cuda(_, Some(moments)) => Ok([moments.get(0)?, moments.get(1)?]),
             #[cfg(feature = "cuda")]
             Self::Cuda(_, None) => Err(mismatch("batch_norm", "moments of the batch", "given ones")),
         }
     }
+}
+
+/// Mean and variance of each channel.
+pub(crate) fn moments(channels: &[Channel], dtype: DType) -> Result<[Tensor; 2]> {
+    let tensor = |value: fn(&Channel) -> f64| {
+        let values: Vec<f64> = channels.iter().map(value).collect();
+        Tensor::from_vec(values, channels.len(), &Device::Cpu)?.to_dtype(dtype)
+    };
+    Ok([tensor(|c| c.mean)?, tensor(|c| c.variance)?])
+}
+
+/// What is left of `x`, contiguous and on the CPU, after normalisation, ReLU and max pooling with windows of 2x2.
+pub(crate) fn maxima(x: &Tensor, channels: &[Channel]) -> Result<Tensor> {
+    let (halves, shape) = (Halves::of(x.dims()), Halves::output(x.dims()));
+    let sample = channels.len() * halves.count();
+    with_float!("batch_norm", x.dtype(), T => {
+        let (batch, x) = (shape[0], host(x));
+        let (x, affines) = (x.values::<T>()?, &channels.iter().map(Channel::affine).collect::<Vec<_>>());
+        let from = x.len() / batch;
+        let maxima = parallel::build_chunks(batch * sample, sample, |i, y| {
+            dispatch(Maxima { halves, affines, x: &x[i * from..(i + 1) * from], y });
+        });
+        Tensor::from_vec(maxima, &shape, &Device::Cpu)
+    })
 }
 
 impl BatchNorm {
@@ -285,7 +323,7 @@ impl Op<3> for BatchNorm {
     fn gradients(
         &self,
         [x, gamma, beta]: [&Tensor; 3],
-        _y: &Tensor,
+        y: &Tensor,
         dy: &Tensor,
         wanted: [bool; 3],
     ) -> Result<[Option<Tensor>; 3]> {
@@ -295,7 +333,7 @@ impl Op<3> for BatchNorm {
             epilogue: self.epilogue,
             batch_statistics: self.given.is_none(),
         };
-        let packed = backward.run([x, dy])?;
+        let packed = backward.run([x, y, dy])?;
         let (size, channels) = (x.elem_count(), gamma.elem_count());
         let part =
             |start, tensor: &Tensor| packed.narrow(0, start, tensor.elem_count())?.reshape(tensor.shape());
@@ -306,7 +344,7 @@ impl Op<3> for BatchNorm {
     }
 }
 
-/// (x, dy) -> dx, dgamma and dbeta, one behind the other.
+/// (x, y, dy) -> dx, dgamma and dbeta, one behind the other.
 struct BatchNormGradient {
     op: &'static str,
     saved: Arc<OnceLock<Saved>>,
@@ -321,7 +359,7 @@ impl BatchNormGradient {
         &self,
         dims: &[usize],
         channels: &[Channel],
-        (x, dy): (&[T], &[T]),
+        [x, y, dy]: [&[T]; 3],
         dx: &mut [T],
     ) -> Vec<(f64, f64)> {
         let Self { epilogue, batch_statistics, .. } = *self;
@@ -335,43 +373,31 @@ impl BatchNormGradient {
             });
             return parts.concat();
         }
-        parallel::map(channels.len(), |c| {
-            let (place, channel) = (Place::of(dims, c), &channels[c]);
-            if epilogue == Epilogue::ReluMaxPool {
-                let (halves, dy_place) = (Halves::of(dims), Place::of(&Halves::output(dims), c));
-                return dispatch(HalvesGradient {
-                    x,
-                    dy,
-                    dx,
-                    halves,
-                    place,
-                    dy_place,
-                    channel,
-                    batch_statistics,
-                });
-            }
-            dispatch(ChannelGradient { x, dy, dx, place, channel, relu, batch_statistics })
+        let follows = Follows::new(epilogue, dims, y);
+        let norm = &Backward { x, pixels: dims[2..].iter().product(), channels, follows };
+        parallel::map(channels.len(), |channel| {
+            dispatch(ChannelGradient { norm, dy, dx, channel, batch_statistics })
         })
     }
 }
 
-impl Compute<2> for BatchNormGradient {
+impl Compute<3> for BatchNormGradient {
     fn name(&self) -> &'static str {
         self.op
     }
 
-    fn cpu(&self, [x, dy]: [Argument<CpuStorage>; 2]) -> Result<(CpuStorage, Shape)> {
+    fn cpu(&self, [x, y, dy]: [Argument<CpuStorage>; 3]) -> Result<(CpuStorage, Shape)> {
         let dims = x.1.dims();
         let Some(Saved::Host(channels)) = self.saved.get() else {
             return Err(mismatch(self.op, "a forward pass before the backward pass", "none"));
         };
         with_float!(self.op, x.0.dtype(), T => {
-            let (x, dy) = (values::<T>(self.op, x)?, values::<T>(self.op, dy)?);
+            let (x, y, dy) = (values::<T>(self.op, x)?, values::<T>(self.op, y)?, values::<T>(self.op, dy)?);
             let length = x.len() + 2 * channels.len();
             let packed = parallel::build(length, |packed| {
                 let (dx, rest) = packed.split_at_mut(x.len());
                 let (dgamma, dbeta) = rest.split_at_mut(channels.len());
-                let parameters = self.gradient(dims, channels, (x, dy), dx);
+                let parameters = self.gradient(dims, channels, [x, y, dy], dx);
                 for (c, (gamma, beta)) in parameters.into_iter().enumerate() {
                     (dgamma[c], dbeta[c]) = (T::from_f64(gamma), T::from_f64(beta));
                 }
@@ -381,7 +407,7 @@ impl Compute<2> for BatchNormGradient {
     }
 
     #[cfg(feature = "cuda")]
-    fn cuda(&self, [x, dy]: [Argument<CudaStorage>; 2]) -> Result<(CudaStorage, Shape)> {
+    fn cuda(&self, [x, _, dy]: [Argument<CudaStorage>; 3]) -> Result<(CudaStorage, Shape)> {
         let Some(Saved::Cuda(channels, _)) = self.saved.get() else {
             return Err(mismatch(self.op, "a forward pass before the backward pass", "none"));
         };

@@ -1,5 +1,7 @@
 //! What the operations take and return: candle tensors, or values on a tape.
 
+use crate::conv::{Geometry, untaped};
+use crate::norm::{BatchNormOutput, Epilogue};
 use crate::op::Track;
 use crate::tape::Value;
 use candle_core::{Result, Tensor};
@@ -14,11 +16,23 @@ pub trait Operand: Clone + sealed::Apply {
 }
 
 pub(crate) mod sealed {
-    use super::{Result, Tensor, Track};
+    use super::{BatchNormOutput, Epilogue, Geometry, Result, Tensor, Track};
 
     /// How an operation is applied.
     pub trait Apply: Sized {
         fn apply<const N: usize, O: Track<N>>(inputs: [&Self; N], op: O) -> Result<Self>;
+        /// A tensor of the same shape and number type on the same device.
+        fn like(&self) -> &Tensor;
+        /// Of contiguous arguments that fit together.
+        fn convolve(x: &Self, weight: &Self, bias: Option<&Self>, geometry: Geometry) -> Result<Self>;
+        /// The same and the batch norm behind it, if that can be one step.
+        fn convolve_and_normalise(
+            x: &Self,
+            weight: &Self,
+            geometry: Geometry,
+            parameters: (&Self, &Self),
+            how: (f64, Epilogue),
+        ) -> Result<Option<BatchNormOutput<Self>>>;
         fn contiguous(&self) -> Result<Self>;
         fn add(&self, other: &Self) -> Result<Self>;
         fn concat(parts: &[&Self]) -> Result<Self>;
@@ -38,6 +52,24 @@ impl Operand for Tensor {
 impl sealed::Apply for Tensor {
     fn apply<const N: usize, O: Track<N>>(inputs: [&Self; N], op: O) -> Result<Self> {
         op.track(inputs)
+    }
+
+    fn like(&self) -> &Tensor {
+        self
+    }
+
+    fn convolve(x: &Self, weight: &Self, bias: Option<&Self>, geometry: Geometry) -> Result<Self> {
+        untaped(x, weight, bias, geometry)
+    }
+
+    fn convolve_and_normalise(
+        _x: &Self,
+        _weight: &Self,
+        _geometry: Geometry,
+        _parameters: (&Self, &Self),
+        _how: (f64, Epilogue),
+    ) -> Result<Option<BatchNormOutput<Self>>> {
+        Ok(None)
     }
 
     fn contiguous(&self) -> Result<Self> {

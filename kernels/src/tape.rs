@@ -5,6 +5,9 @@
 //! in and adds only where a value is read twice. A step gives up its saved tensors as soon as it is done.
 
 use crate::combine::{Add, channels, join};
+use crate::conv::taped::{self, Norm};
+use crate::conv::{Geometry, untaped as untaped_convolution};
+use crate::norm::{BatchNormOutput, Epilogue, Held, Sums};
 use crate::op::{Run, Track};
 use crate::operand::sealed::Apply;
 use crate::tensor::{check_dtypes, check_shape};
@@ -41,8 +44,22 @@ struct Record {
     steps: Vec<Step>,
 }
 
+/// The gradient of a value.
+#[derive(Clone)]
+pub(crate) struct Gradient {
+    pub tensor: Tensor,
+    /// What a batch norm needs to know of it, if the value is the output of one and whoever computed the gradient knew it too.
+    pub sums: Option<Vec<Sums>>,
+}
+
+impl From<Tensor> for Gradient {
+    fn from(tensor: Tensor) -> Self {
+        Self { tensor, sums: None }
+    }
+}
+
 /// From the gradient of a step's output to those of its inputs that have a slot.
-type Backward = dyn FnOnce(&Tensor) -> Result<Vec<(usize, Tensor)>>;
+type Backward = dyn FnOnce(Gradient) -> Result<Vec<(usize, Gradient)>>;
 
 struct Step {
     output: usize,
@@ -52,7 +69,7 @@ struct Step {
 /// A tensor that operations on a [`Tape`] read or made; cheap to clone.
 #[derive(Clone)]
 pub struct Value {
-    tensor: Tensor,
+    held: Held,
     /// Where its gradient is collected; a constant has none.
     slot: Option<Slot>,
 }
@@ -75,7 +92,7 @@ impl Tape {
     /// A value whose gradient is wanted.
     pub fn variable(&self, tensor: Tensor) -> Value {
         let index = self.record.borrow_mut().slot();
-        Value { tensor: tensor.detach(), slot: Some(Slot { record: self.record.clone(), index }) }
+        Value { held: Held::Whole(tensor.detach()), slot: Some(Slot { record: self.record.clone(), index }) }
     }
 
     /// The gradients of the sum of `root` with respect to everything on the tape, which is empty
@@ -84,7 +101,7 @@ impl Tape {
     /// # Errors
     /// If `root` depends on no variable of this tape, or a tensor operation fails.
     pub fn backward(self, root: &Value) -> Result<Gradients> {
-        let ones = root.tensor.ones_like()?;
+        let ones = root.as_tensor().ones_like()?;
         self.backward_from(root, ones)
     }
 
@@ -94,26 +111,26 @@ impl Tape {
     /// # Errors
     /// As there, or if shapes or number types differ.
     pub fn backward_from(self, root: &Value, gradient: Tensor) -> Result<Gradients> {
-        check_dtypes("backward", &[("root", &root.tensor), ("gradient", &gradient)])?;
-        check_shape("backward", "gradient", &gradient, root.tensor.dims())?;
+        check_dtypes("backward", &[("root", root.held.like()), ("gradient", &gradient)])?;
+        check_shape("backward", "gradient", &gradient, root.held.like().dims())?;
         let Record { slots, steps } = self.record.take();
         let mine = root.slot.as_ref().filter(|slot| Rc::ptr_eq(&slot.record, &self.record));
         let start = mine.ok_or_else(|| {
             Error::Msg("backward: expected a value that depends on a variable of this tape".into()).bt()
         })?;
-        let mut gradients = vec![None; slots];
-        gradients[start.index] = Some(gradient);
+        let mut gradients: Vec<Option<Gradient>> = vec![None; slots];
+        gradients[start.index] = Some(gradient.into());
         for Step { output, backward } in steps.into_iter().rev() {
             // Nothing reads this gradient after its step.
             let Some(dy) = gradients[output].take() else { continue };
-            for (slot, gradient) in backward(&dy)? {
+            for (slot, gradient) in backward(dy)? {
                 gradients[slot] = Some(match gradients[slot].take() {
                     None => gradient,
-                    Some(sum) => Add.run([&sum.contiguous()?, &gradient.contiguous()?])?,
+                    Some(sum) => Add.run([&sum.tensor.contiguous()?, &gradient.tensor.contiguous()?])?.into(),
                 });
             }
         }
-        Ok(Gradients(gradients))
+        Ok(Gradients(gradients.into_iter().map(|gradient| Some(gradient?.tensor)).collect()))
     }
 }
 
@@ -134,84 +151,132 @@ impl Record {
 impl From<Tensor> for Value {
     /// A constant.
     fn from(tensor: Tensor) -> Self {
-        Self { tensor: tensor.detach(), slot: None }
+        Self { held: Held::Whole(tensor.detach()), slot: None }
     }
 }
 
 impl Value {
-    /// The numbers.
+    /// The numbers. Those of a batch norm behind a convolution are computed now, unless that was done before: other
+    /// convolutions read what they are made of.
     pub fn as_tensor(&self) -> &Tensor {
-        &self.tensor
+        self.held.whole()
     }
 
-    /// The result of a step. Without an input that has a slot there is nothing to record.
-    fn record(
-        tensor: Tensor,
+    pub(crate) fn held(&self) -> &Held {
+        &self.held
+    }
+
+    /// The result of a step. Without an input that has a slot there is nothing to record. `backward` gets which of the
+    /// inputs' gradients are wanted.
+    pub(crate) fn record(
+        held: Held,
         inputs: &[&Self],
-        backward: impl FnOnce(&Tensor, &[Option<usize>]) -> Result<Vec<Option<Tensor>>> + 'static,
+        backward: impl FnOnce(Gradient, &[bool]) -> Result<Vec<Option<Gradient>>> + 'static,
     ) -> Self {
         let Some(record) = inputs.iter().find_map(|input| Some(input.slot.as_ref()?.record.clone())) else {
-            return Self { tensor, slot: None };
+            return Self { held, slot: None };
         };
         let slots: Vec<Option<usize>> = inputs.iter().map(|i| i.slot.as_ref().map(|s| s.index)).collect();
-        let backward = move |dy: &Tensor| {
-            let gradients = backward(dy, &slots)?;
+        let backward = move |dy: Gradient| {
+            let wanted: Vec<bool> = slots.iter().map(Option::is_some).collect();
+            let gradients = backward(dy, &wanted)?;
             Ok(slots.iter().zip(gradients).filter_map(|(slot, g)| Some(((*slot)?, g?))).collect())
         };
         let index = record.borrow_mut().slot();
         record.borrow_mut().steps.push(Step { output: index, backward: Box::new(backward) });
-        Self { tensor, slot: Some(Slot { record, index }) }
+        Self { held, slot: Some(Slot { record, index }) }
+    }
+
+    /// [`Self::record`] of a tensor, whose gradients are no more than that.
+    fn record_tensor(
+        tensor: Tensor,
+        inputs: &[&Self],
+        backward: impl FnOnce(&Tensor, &[bool]) -> Result<Vec<Option<Tensor>>> + 'static,
+    ) -> Self {
+        Self::record(Held::Whole(tensor), inputs, move |dy, wanted| {
+            let gradients = backward(&dy.tensor, wanted)?;
+            Ok(gradients.into_iter().map(|gradient| gradient.map(Gradient::from)).collect())
+        })
     }
 }
 
 impl Apply for Value {
     fn apply<const N: usize, O: Track<N>>(inputs: [&Self; N], op: O) -> Result<Self> {
-        let tensors = inputs.map(|input| input.tensor.clone());
+        let tensors = inputs.map(|input| input.as_tensor().clone());
         let output = op.run(tensors.each_ref())?;
         let result = output.clone();
-        Ok(Self::record(result, &inputs, move |dy, slots| {
-            let wanted = std::array::from_fn(|i| slots[i].is_some());
+        Ok(Self::record_tensor(result, &inputs, move |dy, wanted| {
+            let wanted = std::array::from_fn(|i| wanted[i]);
             Ok(op.gradients(tensors.each_ref(), &output, &dy.contiguous()?, wanted)?.into())
         }))
     }
 
+    fn like(&self) -> &Tensor {
+        self.held.like()
+    }
+
+    fn convolve(x: &Self, weight: &Self, bias: Option<&Self>, geometry: Geometry) -> Result<Self> {
+        if x.like().device().is_cpu() {
+            return taped::convolve(x, weight, bias, geometry);
+        }
+        untaped_convolution(x, weight, bias, geometry)
+    }
+
+    fn convolve_and_normalise(
+        x: &Self,
+        weight: &Self,
+        geometry: Geometry,
+        (gamma, beta): (&Self, &Self),
+        (eps, epilogue): (f64, Epilogue),
+    ) -> Result<Option<BatchNormOutput<Self>>> {
+        let fits = x.like().device().is_cpu() && epilogue.goes_by_plane(&geometry.output_shape());
+        let norm = Norm { gamma, beta, eps, epilogue };
+        fits.then(|| taped::convolve_and_normalise(x, weight, geometry, &norm)).transpose()
+    }
+
     fn contiguous(&self) -> Result<Self> {
         // The gradient has the same shape, whatever the layout.
-        Ok(Self { tensor: self.tensor.contiguous()?, slot: self.slot.clone() })
+        let held = match &self.held {
+            Held::Whole(tensor) => Held::Whole(tensor.contiguous()?),
+            pending @ Held::Normalised(_) => pending.clone(),
+        };
+        Ok(Self { held, slot: self.slot.clone() })
     }
 
     fn add(&self, other: &Self) -> Result<Self> {
-        check_dtypes("add", &[("a", &self.tensor), ("b", &other.tensor)])?;
-        check_shape("add", "b", &other.tensor, self.tensor.dims())?;
+        check_dtypes("add", &[("a", self.like()), ("b", other.like())])?;
+        check_shape("add", "b", other.like(), self.like().dims())?;
         Self::apply([&self.contiguous()?, &other.contiguous()?], Add)
     }
 
     fn concat(parts: &[&Self]) -> Result<Self> {
-        let tensors = parts.iter().map(|part| part.tensor.contiguous()).collect::<Result<Vec<_>>>()?;
+        let tensors = parts.iter().map(|part| part.as_tensor().contiguous()).collect::<Result<Vec<_>>>()?;
         let joined = join(&tensors.iter().collect::<Vec<_>>())?;
         let sizes = tensors.iter().map(|t| t.dim(1)).collect::<Result<Vec<_>>>()?;
-        Ok(Self::record(joined, parts, move |dy, slots| {
+        Ok(Self::record_tensor(joined, parts, move |dy, wanted| {
             let (dy, mut start) = (dy.contiguous()?, 0);
-            let part = |(&size, slot): (&usize, &Option<usize>)| {
+            let part = |(&size, wanted): (&usize, &bool)| {
                 start += size;
-                slot.map(|_| channels(&dy, start - size, size)).transpose()
+                wanted.then(|| channels(&dy, start - size, size)).transpose()
             };
-            sizes.iter().zip(slots).map(part).collect()
+            sizes.iter().zip(wanted).map(part).collect()
         }))
     }
 
     fn reshape(&self, shape: &[usize]) -> Result<Self> {
-        let before = self.tensor.shape().clone();
-        let after = self.tensor.reshape(shape)?;
-        Ok(Self::record(after, &[self], move |dy, _| Ok(vec![Some(dy.reshape(before)?)])))
+        let before = self.like().shape().clone();
+        let after = self.as_tensor().reshape(shape)?;
+        Ok(Self::record_tensor(after, &[self], move |dy, _| Ok(vec![Some(dy.reshape(before)?)])))
     }
 
     fn transpose(&self) -> Result<Self> {
-        Ok(Self::record(self.tensor.t()?, &[self], |dy, _| Ok(vec![Some(dy.t()?)])))
+        Ok(Self::record_tensor(self.as_tensor().t()?, &[self], |dy, _| Ok(vec![Some(dy.t()?)])))
     }
 
     fn scale(&self, factor: f64) -> Result<Self> {
-        Ok(Self::record((&self.tensor * factor)?, &[self], move |dy, _| Ok(vec![Some((dy * factor)?)])))
+        Ok(Self::record_tensor((self.as_tensor() * factor)?, &[self], move |dy, _| {
+            Ok(vec![Some((dy * factor)?)])
+        }))
     }
 
     fn constant(tensor: Tensor) -> Self {

@@ -2,7 +2,8 @@
 
 use crate::op::Argument;
 use candle_core::backend::BackendStorage;
-use candle_core::{CpuStorage, DType, Error, Result, Tensor, WithDType};
+use candle_core::{CpuStorage, DType, Error, Layout, Result, Storage, Tensor, WithDType};
+use std::ops::Deref;
 
 /// Evaluates a body with `$t` standing for the number type of `$dtype`.
 macro_rules! with_float {
@@ -80,5 +81,27 @@ pub(crate) fn values<'a, T: WithDType>(
     match layout.contiguous_offsets() {
         Some((start, end)) => Ok(&storage.as_slice::<T>()?[start..end]),
         None => Err(mismatch(op, "a contiguous layout", format!("{layout:?}"))),
+    }
+}
+
+/// A tensor on the CPU, held to be read.
+pub(crate) struct Host<'a, S> {
+    storage: S,
+    layout: &'a Layout,
+}
+
+/// Holds a tensor.
+pub(crate) fn host(tensor: &Tensor) -> Host<'_, impl Deref<Target = Storage>> {
+    let (storage, layout) = tensor.storage_and_layout();
+    Host { storage, layout }
+}
+
+impl<S: Deref<Target = Storage>> Host<'_, S> {
+    /// The numbers, which must be contiguous.
+    pub fn values<T: WithDType>(&self) -> Result<&[T]> {
+        match &*self.storage {
+            Storage::Cpu(storage) => values("tensor", (storage, self.layout)),
+            other => Err(mismatch("tensor", "one on the CPU", format!("{:?}", other.device().location()))),
+        }
     }
 }

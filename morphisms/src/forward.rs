@@ -182,8 +182,12 @@ impl<'r, 'a, V: Operand> Run<'r, 'a, V> {
         match node.layer {
             Layer::Input => Ok(images.clone()),
             Layer::Conv(conv) => {
+                let (weight, config) = (param(Role::Weight)?, conv_config(&conv, self.algorithm));
+                if let Some((norm, eps)) = self.norm_behind(node, last) {
+                    return self.conv_norm((&inputs[0], weight, &config), norm, eps, last);
+                }
                 let bias = conv.bias.then(|| param(Role::Bias)).transpose()?;
-                ops::conv2d(&inputs[0], param(Role::Weight)?, bias, &conv_config(&conv, self.algorithm))
+                ops::conv2d(&inputs[0], weight, bias, &config)
             }
             _ if self.fused.contains(&node.id) => Ok(inputs[0].clone()),
             Layer::BatchNorm { eps } => {
@@ -230,6 +234,41 @@ impl<'r, 'a, V: Operand> Run<'r, 'a, V> {
         }
     }
 
+    /// In training, the batch norm that alone reads a convolution without a bias: they are one step.
+    fn norm_behind(&self, conv: &Node, last: LayerId) -> Option<(LayerId, f64)> {
+        let alone = matches!(self.mode, Mode::Train { .. })
+            && conv.id != last
+            && matches!(conv.layer, Layer::Conv(Conv { bias: false, .. }));
+        let reader = alone.then(|| self.architecture.only_consumer(conv.id))??;
+        match reader.layer {
+            Layer::BatchNorm { eps } => Some((reader.id, eps)),
+            _ => None,
+        }
+    }
+
+    /// A convolution and what [`Self::norm_behind`] found.
+    fn conv_norm(
+        &mut self,
+        (x, weight, config): (&V, &V, &ops::Conv2dConfig),
+        norm: LayerId,
+        eps: f64,
+        last: LayerId,
+    ) -> Result<V> {
+        let epilogue = self.fuse(norm, last);
+        self.fused.insert(norm);
+        let param = |role| (self.param)(ParamKey::new(norm, role));
+        let parameters = (param(Role::Gamma)?, param(Role::Beta)?);
+        let output = ops::conv2d_batch_norm_train(x, weight, config, parameters, eps, epilogue)?;
+        Ok(self.note(norm, output))
+    }
+
+    /// The output of a batch norm, whose statistics are kept.
+    fn note(&mut self, norm: LayerId, output: ops::BatchNormOutput<V>) -> V {
+        let ops::BatchNormOutput { output, mean, variance, count } = output;
+        self.statistics.insert(norm, BatchStatistics { mean, variance, count });
+        output
+    }
+
     /// A batch norm that only a ReLU reads computes that ReLU too, and the pooling that alone reads the ReLU; those
     /// then pass on what they get.
     fn fuse(&mut self, norm: LayerId, last: LayerId) -> ops::Epilogue {
@@ -251,11 +290,8 @@ impl<'r, 'a, V: Operand> Run<'r, 'a, V> {
                 ops::batch_norm_eval(x, gamma, beta, mean.tensor(), variance.tensor(), eps, epilogue)
             }
             Mode::Train { .. } => {
-                let ops::BatchNormOutput { output, mean, variance } =
-                    ops::batch_norm_train(x, gamma, beta, eps, epilogue)?;
-                let count = x.tensor().elem_count() / gamma.tensor().elem_count();
-                self.statistics.insert(id, BatchStatistics { mean, variance, count });
-                Ok(output)
+                let output = ops::batch_norm_train(x, gamma, beta, eps, epilogue)?;
+                Ok(self.note(id, output))
             }
         }
     }

@@ -1,11 +1,10 @@
 //! The choice between the ways to compute a convolution.
 
-use super::forward::forward as direct_forward;
 use super::geometry::Geometry;
-use super::input_gradient::input_gradient as direct_input_gradient;
-use super::weight_gradient::weight_gradient as direct_weight_gradient;
-use super::{depthwise, pointwise, winograd};
+use super::{by_sample, depthwise, winograd};
+use crate::norm::{PlaneMoments, SumsOnTheWay};
 use crate::simd::Float;
+use crate::source::Source;
 
 /// How a convolution is computed on CPUs. (CUDA devices choose for themselves.)
 ///
@@ -39,50 +38,43 @@ impl ConvAlgorithm {
     }
 }
 
+/// Where the moments of the output's planes go, if somebody asks for them.
+pub(super) type OutputMoments<'a> = Option<&'a PlaneMoments>;
+
+/// Where the sums of the batch norm go whose output is the input, if somebody asks for them.
+pub(super) type InputSums<'a, T> = Option<&'a SumsOnTheWay<'a, T>>;
+
 /// The convolution of `x` with `weight`, plus `bias`.
-pub(super) fn forward<T: Float>(g: &Geometry, x: &[T], weight: &[T], bias: Option<&[T]>) -> Vec<T> {
+pub(super) fn forward<T: Float>(
+    g: &Geometry,
+    x: &Source<'_, T>,
+    weight: &[T],
+    bias: Option<&[T]>,
+    moments: OutputMoments<'_>,
+) -> Vec<T> {
     if g.algorithm.winograd::<T>(g) {
-        winograd::forward(g, x, weight, bias)
+        winograd::forward(g, x, weight, bias, moments)
     } else if depthwise::applies(g) {
-        depthwise::forward(g, x, weight, bias)
-    } else if pointwise::fits(g) {
-        pointwise::forward(g, x, weight, bias)
+        depthwise::forward(g, x, weight, bias, moments)
     } else {
-        direct_forward(g, x, weight, bias)
+        by_sample::forward(g, x, weight, bias, moments)
     }
 }
 
-/// The gradients of `x` and of `weight`. Both together share work.
-pub(super) fn gradients<T: Float>(g: &Geometry, x: &[T], weight: &[T], dy: &[T]) -> (Vec<T>, Vec<T>) {
+/// The gradients of `x` and of `weight`, from one reading of that of the output: that of `x` if there is a `weight`, that
+/// of `weight` if there is an `x`, otherwise empty.
+pub(super) fn gradients<T: Float>(
+    g: &Geometry,
+    x: Option<&Source<'_, T>>,
+    weight: Option<&[T]>,
+    dy: &Source<'_, T>,
+    sums: InputSums<'_, T>,
+) -> (Vec<T>, Vec<T>) {
     if g.algorithm.winograd::<T>(g) {
-        return winograd::gradients(g, x, weight, dy);
-    }
-    if depthwise::applies(g) {
-        return depthwise::gradients(g, Some(x), Some(weight), dy);
-    }
-    (input_gradient(g, weight, dy), weight_gradient(g, x, dy))
-}
-
-/// The gradient of `x` alone.
-pub(super) fn input_gradient<T: Float>(g: &Geometry, weight: &[T], dy: &[T]) -> Vec<T> {
-    if g.algorithm.winograd::<T>(g) {
-        winograd::input_gradient(g, weight, dy)
+        winograd::gradients(g, x, weight, dy, sums)
     } else if depthwise::applies(g) {
-        depthwise::gradients(g, None, Some(weight), dy).0
-    } else if pointwise::fits(g) {
-        pointwise::input_gradient(g, weight, dy)
+        depthwise::gradients(g, x, weight, dy, sums)
     } else {
-        direct_input_gradient(g, weight, dy)
-    }
-}
-
-/// The gradient of `weight` alone.
-pub(super) fn weight_gradient<T: Float>(g: &Geometry, x: &[T], dy: &[T]) -> Vec<T> {
-    if g.algorithm.winograd::<T>(g) {
-        winograd::weight_gradient(g, x, dy)
-    } else if depthwise::applies(g) {
-        depthwise::gradients(g, Some(x), None, dy).1
-    } else {
-        direct_weight_gradient(g, x, dy)
+        by_sample::gradients(g, x, weight, dy, sums)
     }
 }

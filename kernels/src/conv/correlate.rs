@@ -40,21 +40,17 @@ pub(super) struct Correlator<'a, T> {
 }
 
 impl<T: Float> Correlator<'_, T> {
-    /// The target of the whole batch, from its source.
-    pub fn run(&self, batch: usize, source: &[T]) -> Vec<T> {
-        let (from, to) = (source.len() / batch, self.groups * self.outputs * self.target.0 * self.target.1);
-        let (tiles, planes_len) = (self.tiles(), self.planes.len(self.channels));
-        parallel::build_chunks(batch * to, to, |i, target| {
-            let source = &source[i * from..(i + 1) * from];
-            parallel::with_scratch(planes_len + BLOCK * tiles.channel, |scratch| {
-                let (planes, results) = scratch.split_at_mut(planes_len);
-                dispatch(Sample { correlator: self, tiles: &tiles, source, planes, results, target })
-            });
-        })
+    /// The target of one sample, from its source.
+    pub fn sample(&self, tiles: &Tiles, source: &[T], target: &mut [T]) {
+        let planes_len = self.planes.len(self.channels);
+        parallel::with_scratch(planes_len + BLOCK * tiles.channel, |scratch| {
+            let (planes, results) = scratch.split_at_mut(planes_len);
+            dispatch(Sample { correlator: self, tiles, source, planes, results, target })
+        });
     }
 
     /// Row by row where that takes no more vectors than running across the row ends.
-    fn tiles(&self) -> Tiles {
+    pub fn tiles(&self) -> Tiles {
         let (rows, columns) = self.result;
         let stride = self.planes.columns;
         let length = if rows == 0 { 0 } else { (rows - 1) * stride + columns };

@@ -9,9 +9,11 @@ mod layout;
 mod rows;
 mod strips;
 
+use super::algorithm::OutputMoments;
 use super::geometry::Geometry;
 use crate::parallel;
 use crate::simd::{Float, Isa, Kernel, LANES, dispatch, prefetch};
+use crate::source::Source;
 use layout::Padded;
 use rows::{Correlation, Taps, vectors};
 use strips::Strips;
@@ -62,7 +64,13 @@ fn input_taps(g: &Geometry, padded: &Padded) -> Vec<usize> {
 }
 
 /// The convolution itself, as [`super::forward::forward`] computes it for any grouping.
-pub(super) fn forward<T: Float>(g: &Geometry, x: &[T], weight: &[T], bias: Option<&[T]>) -> Vec<T> {
+pub(super) fn forward<T: Float>(
+    g: &Geometry,
+    x: &Source<'_, T>,
+    weight: &[T],
+    bias: Option<&[T]>,
+    moments: OutputMoments<'_>,
+) -> Vec<T> {
     let padded = padded_input(g);
     let (rows, columns) = (g.height.output, g.width.output);
     let correlation = match strips::edge(g) {
@@ -75,10 +83,10 @@ pub(super) fn forward<T: Float>(g: &Geometry, x: &[T], weight: &[T], bias: Optio
     let (from, to) = (g.input_plane(), g.outputs * g.output_plane());
     let size = job_size(g.batch * g.groups, to);
     parallel::build_chunks(g.batch * g.groups * to, size * to, |job, y| {
-        let x = &x[job * size * from..][..y.len() / to * from];
-        let results = g.output_plane() + LANES;
-        parallel::with_scratch(padded.len() + results, |scratch| {
-            let (plane, results) = scratch.split_at_mut(padded.len());
+        let lens = [padded.len(), g.output_plane() + LANES, x.room(from)];
+        parallel::with_scratch(lens.iter().sum(), |scratch| {
+            let (plane, rest) = scratch.split_at_mut(lens[0]);
+            let (results, room) = rest.split_at_mut(lens[1]);
             let first = job * size;
             dispatch(Forward {
                 g,
@@ -90,7 +98,9 @@ pub(super) fn forward<T: Float>(g: &Geometry, x: &[T], weight: &[T], bias: Optio
                 bias,
                 plane,
                 results,
+                room,
                 y,
+                moments,
             })
         })
     })
@@ -103,12 +113,14 @@ struct Forward<'a, T> {
     correlation: &'a Correlation,
     /// Index of the first plane among those of the batch.
     first: usize,
-    x: &'a [T],
+    x: &'a Source<'a, T>,
     weight: &'a [T],
     bias: Option<&'a [T]>,
     plane: &'a mut [T],
     results: &'a mut [T],
+    room: &'a mut [T],
     y: &'a mut [T],
+    moments: OutputMoments<'a>,
 }
 
 impl<T: Float> Kernel for Forward<'_, T> {
@@ -116,19 +128,23 @@ impl<T: Float> Kernel for Forward<'_, T> {
 
     #[inline(always)]
     fn run<I: Isa>(self) {
-        let Self { g, padded, correlation, first, x, weight, bias, plane, results, y } = self;
+        let Self { g, padded, correlation, first, x, weight, bias, plane, results, room, y, moments } = self;
         plane.fill(T::ZERO);
-        let targets = y.chunks_exact_mut(g.outputs * g.output_plane());
-        for (i, (x, target)) in x.chunks_exact(g.input_plane()).zip(targets).enumerate() {
-            prefetch::<I, T>(x, x.len());
+        let (from, to) = (g.input_plane(), g.outputs * g.output_plane());
+        for (i, target) in y.chunks_exact_mut(to).enumerate() {
+            let values = (first + i) * from..(first + i + 1) * from;
+            x.prefetch_next::<I>(values.clone());
             prefetch::<I, T>(target, target.len());
-            padded.fill(x, plane);
+            padded.fill(x.read(values, room), plane);
             let group = (first + i) % g.groups;
             for (o, target) in target.chunks_exact_mut(g.output_plane()).enumerate() {
                 let output = group * g.outputs + o;
                 let weight = &weight[output * g.taps()..][..g.taps()];
                 let bias = bias.map_or(T::ZERO, |bias| bias[output]);
                 correlation.plane::<I, T>(g.width.output, plane, weight, bias, results, target);
+            }
+            if let Some(moments) = moments {
+                moments.take((first + i) * to, target);
             }
         }
     }

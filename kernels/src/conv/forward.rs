@@ -38,7 +38,7 @@ pub(super) fn input_taps(g: &Geometry, planes: &Planes) -> Vec<usize> {
 }
 
 /// The convolution itself.
-pub(super) fn forward<T: Float>(g: &Geometry, x: &[T], weight: &[T], bias: Option<&[T]>) -> Vec<T> {
+pub(super) fn forward<'a, T: Float>(g: &Geometry, weight: &[T], bias: Option<&'a [T]>) -> Correlator<'a, T> {
     let planes = input_planes(g);
     let (taps, per_output) = (input_taps(g, &planes), g.channels * g.taps());
     let pack = |group: usize| {
@@ -48,7 +48,7 @@ pub(super) fn forward<T: Float>(g: &Geometry, x: &[T], weight: &[T], bias: Optio
     };
     let weights = (0..g.groups).map(pack).collect();
     let result = (g.height.output, g.width.output);
-    let correlator = Correlator {
+    Correlator {
         groups: g.groups,
         channels: g.channels,
         outputs: g.outputs,
@@ -58,6 +58,5 @@ pub(super) fn forward<T: Float>(g: &Geometry, x: &[T], weight: &[T], bias: Optio
         target: result,
         step: (1, 1),
         bias,
-    };
-    correlator.run(g.batch, x)
+    }
 }

@@ -12,7 +12,7 @@ use std::collections::BTreeSet;
 
 /// One spatial axis.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Axis {
+pub struct Axis {
     pub input: usize,
     pub output: usize,
     pub kernel: usize,
@@ -26,7 +26,7 @@ pub(crate) struct Axis {
 
 /// Where a tap reads: element `output + quotient` of a phase.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Tap {
+pub struct Tap {
     pub phase: usize,
     pub quotient: usize,
 }
@@ -78,7 +78,7 @@ impl Axis {
 
 /// The sizes of a two-dimensional convolution.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Geometry {
+pub struct Geometry {
     pub batch: usize,
     pub groups: usize,
     /// Input channels of a group.

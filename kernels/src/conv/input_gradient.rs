@@ -8,7 +8,7 @@ use crate::simd::Float;
 
 /// The gradient of the input: for every phase of the input a correlation of the output's gradient with
 /// the taps that read this phase, the kernel turned round.
-pub(super) fn input_gradient<T: Float>(g: &Geometry, weight: &[T], dy: &[T]) -> Vec<T> {
+pub(super) fn input_gradient<T: Float>(g: &Geometry, weight: &[T]) -> Correlator<'static, T> {
     let (rows, columns) = (g.height.inside(), g.width.inside());
     let extent = |(first, end): (isize, isize)| (end - first).max(0) as usize;
     let window = Window {
@@ -26,7 +26,7 @@ pub(super) fn input_gradient<T: Float>(g: &Geometry, weight: &[T], dy: &[T]) -> 
     let column_phases = g.width.phases();
     let phases = g.height.phases().into_iter().flat_map(|r| column_phases.iter().map(move |&c| (r, c)));
     let passes = phases.map(|phase| input_gradient_pass(g, weight, &planes, phase, (rows.0, columns.0)));
-    let correlator = Correlator {
+    Correlator {
         groups: g.groups,
         channels: g.outputs,
         outputs: g.channels,
@@ -36,8 +36,7 @@ pub(super) fn input_gradient<T: Float>(g: &Geometry, weight: &[T], dy: &[T]) -> 
         target: (g.height.input, g.width.input),
         step: (g.height.stride, g.width.stride),
         bias: None,
-    };
-    correlator.run(g.batch, dy)
+    }
 }
 
 fn input_gradient_pass<T: Float>(

@@ -23,30 +23,9 @@ pub(super) fn fits(g: &Geometry) -> bool {
     single(g) && g.channels.min(g.outputs) >= 4
 }
 
-/// The convolution itself.
-pub(super) fn forward<T: Float>(g: &Geometry, x: &[T], weight: &[T], bias: Option<&[T]>) -> Vec<T> {
-    let map =
-        Map { groups: g.groups, from: g.channels, to: g.outputs, weight, row: g.channels, column: 1, bias };
-    map.run(g, x)
-}
-
-/// The gradient of the input.
-pub(super) fn input_gradient<T: Float>(g: &Geometry, weight: &[T], dy: &[T]) -> Vec<T> {
-    let map = Map {
-        groups: g.groups,
-        from: g.outputs,
-        to: g.channels,
-        weight,
-        row: 1,
-        column: g.channels,
-        bias: None,
-    };
-    map.run(g, dy)
-}
-
 /// A linear map of the channels of every pixel.
-struct Map<'a, T> {
-    groups: usize,
+pub(super) struct Map<'a, T> {
+    pixels: usize,
     /// Channels of a group that are read, and that are written.
     from: usize,
     to: usize,
@@ -57,29 +36,36 @@ struct Map<'a, T> {
     bias: Option<&'a [T]>,
 }
 
-impl<T: Float> Map<'_, T> {
+impl<'a, T: Float> Map<'a, T> {
+    /// The convolution itself.
+    pub fn forward(g: &Geometry, weight: &'a [T], bias: Option<&'a [T]>) -> Self {
+        let (from, to, pixels) = (g.channels, g.outputs, g.input_plane());
+        Self { pixels, from, to, weight, row: from, column: 1, bias }
+    }
+
+    /// The gradient of the input.
+    pub fn input_gradient(g: &Geometry, weight: &'a [T]) -> Self {
+        let (from, to, pixels) = (g.outputs, g.channels, g.input_plane());
+        Self { pixels, from, to, weight, row: 1, column: to, bias: None }
+    }
+
     /// Most panels that are copied together.
     fn together(&self) -> usize {
         (TOGETHER_BYTES / (self.from * PANEL * size_of::<T>())).max(4)
     }
 
-    fn run(&self, g: &Geometry, source: &[T]) -> Vec<T> {
-        let pixels = g.input_plane();
-        let (from, to) = (self.groups * self.from * pixels, self.groups * self.to * pixels);
-        parallel::build_chunks(g.batch * to, to, |i, target| {
-            let source = &source[i * from..(i + 1) * from];
-            let together = self.together();
-            parallel::with_scratch((together * self.from + self.to) * PANEL, |scratch| {
-                let (panels, result) = scratch.split_at_mut(together * self.from * PANEL);
-                dispatch(Image { map: self, pixels, source, target, panels, result })
-            })
+    /// Maps one sample.
+    pub fn sample(&self, source: &[T], target: &mut [T]) {
+        let together = self.together();
+        parallel::with_scratch((together * self.from + self.to) * PANEL, |scratch| {
+            let (panels, result) = scratch.split_at_mut(together * self.from * PANEL);
+            dispatch(Image { map: self, source, target, panels, result })
         })
     }
 }
 
 struct Image<'a, T> {
     map: &'a Map<'a, T>,
-    pixels: usize,
     source: &'a [T],
     target: &'a mut [T],
     /// Scratch for panels of all channels that are read, and for one of those that are written.
@@ -92,7 +78,8 @@ impl<T: Float> Kernel for Image<'_, T> {
 
     #[inline(always)]
     fn run<I: Isa>(self) {
-        let Self { map, pixels, source, target, panels, result } = self;
+        let Self { map, source, target, panels, result } = self;
+        let pixels = map.pixels;
         let sources = source.chunks_exact(map.from * pixels);
         let targets = target.chunks_exact_mut(map.to * pixels);
         for (group, (source, target)) in sources.zip(targets).enumerate() {

@@ -15,41 +15,12 @@ use super::pointwise;
 use super::product::{Factors, PANEL, Tiled, cover, start};
 use crate::parallel;
 use crate::simd::{Float, Isa, Kernel, LANES, Lanes, PAGE, dispatch, prefetch};
-use std::ops::Range;
 
-/// Most partial gradients: the batch is cut at places that depend on its size alone, so that the sum
-/// has the same bits for any number of threads.
-const CHUNKS: usize = 8;
-/// Fewest pixels of a chunk, so that small batches are not all bookkeeping.
-const CHUNK_PIXELS: usize = 256;
 /// Pixels whose output gradients are turned round together, few enough for the first-level cache.
 const TOGETHER: usize = 128;
 
-/// The gradient of the weights, in their layout.
-pub(super) fn weight_gradient<T: Float>(g: &Geometry, x: &[T], dy: &[T]) -> Vec<T> {
-    let plan = Plan::new(g);
-    let size = g.batch.div_ceil(CHUNKS).max(CHUNK_PIXELS.div_ceil(g.output_plane()));
-    let chunks = g.batch.div_ceil(size);
-    let partial_len = g.groups * plan.group_len();
-    parallel::with_scratch(chunks * partial_len, |partials| {
-        parallel::for_each_chunk(partials, partial_len, |i, partial| {
-            let samples = i * size..g.batch.min((i + 1) * size);
-            parallel::with_scratch(plan.copy_len() + plan.turned_len(), |scratch| {
-                let (copy, turned) = scratch.split_at_mut(plan.copy_len());
-                dispatch(Chunk { plan: &plan, x, dy, samples, partial, copy, turned });
-            });
-        });
-        let pairs = plan.pairs.len();
-        let weight = |at: usize| {
-            let (group, output, pair) = (at / pairs / g.outputs, at / pairs % g.outputs, at % pairs);
-            let place = group * plan.group_len() + pair * plan.columns() + output;
-            partials.chunks_exact(partial_len).fold(T::ZERO, |sum, partial| sum + partial[place])
-        };
-        (0..g.groups * g.outputs * pairs).map(weight).collect()
-    })
-}
-
-struct Plan<'a> {
+/// How the gradient of the weights is computed.
+pub(super) struct Plan<'a> {
     g: &'a Geometry,
     /// How the input is copied; where the kernel is one pixel it is read where it lies.
     planes: Option<Planes>,
@@ -69,7 +40,7 @@ struct Rows {
 }
 
 impl<'a> Plan<'a> {
-    fn new(g: &'a Geometry) -> Self {
+    pub fn new(g: &'a Geometry) -> Self {
         if pointwise::single(g) {
             let pairs = (0..g.channels).map(|channel| channel * g.input_plane()).collect();
             return Self { g, planes: None, pairs };
@@ -78,6 +49,30 @@ impl<'a> Plan<'a> {
         let (taps, length) = (input_taps(g, &planes), planes.channel_len());
         let pairs = (0..g.channels).flat_map(|c| taps.iter().map(move |tap| c * length + tap)).collect();
         Self { g, planes: Some(planes), pairs }
+    }
+
+    /// Room for the sums of all groups.
+    pub fn partial_len(&self) -> usize {
+        self.g.groups * self.group_len()
+    }
+
+    /// Adds the part of one sample to `partial`, the sums so far.
+    pub fn add<T: Float>(&self, x: &[T], dy: &[T], partial: &mut [T]) {
+        parallel::with_scratch(self.copy_len() + self.turned_len(), |scratch| {
+            let (copy, turned) = scratch.split_at_mut(self.copy_len());
+            dispatch(Sample { plan: self, x, dy, partial, copy, turned });
+        });
+    }
+
+    /// The gradient in the layout of the weights, from the sums of all parts of the batch.
+    pub fn total<T: Float>(&self, partials: &[T]) -> Vec<T> {
+        let (g, pairs) = (self.g, self.pairs.len());
+        let weight = |at: usize| {
+            let (group, output, pair) = (at / pairs / g.outputs, at / pairs % g.outputs, at % pairs);
+            let place = group * self.group_len() + pair * self.columns() + output;
+            partials.chunks_exact(self.partial_len()).fold(T::ZERO, |sum, partial| sum + partial[place])
+        };
+        (0..g.groups * g.outputs * pairs).map(weight).collect()
     }
 
     /// Outputs of a group, in whole vectors.
@@ -141,30 +136,28 @@ impl<'a> Plan<'a> {
     }
 }
 
-/// The part of some samples.
-struct Chunk<'a, T> {
+/// The part of one sample.
+struct Sample<'a, T> {
     plan: &'a Plan<'a>,
     x: &'a [T],
     dy: &'a [T],
-    samples: Range<usize>,
     /// `[groups, pairs, outputs in whole vectors]`
     partial: &'a mut [T],
     copy: &'a mut [T],
     turned: &'a mut [T],
 }
 
-impl<T: Float> Kernel for Chunk<'_, T> {
+impl<T: Float> Kernel for Sample<'_, T> {
     type Output = ();
 
     #[inline(always)]
     fn run<I: Isa>(self) {
-        let Self { plan, x, dy, samples, partial, copy, turned } = self;
+        let Self { plan, x, dy, partial, copy, turned } = self;
         let g = plan.g;
-        let (x_len, dy_len) = (g.channels * g.input_plane(), g.outputs * g.output_plane());
-        partial.fill(T::ZERO);
-        for image in samples.start * g.groups..samples.end * g.groups {
-            let sums = &mut partial[image % g.groups * plan.group_len()..][..plan.group_len()];
-            let (x, dy) = (&x[image * x_len..][..x_len], &dy[image * dy_len..][..dy_len]);
+        let images = x.chunks_exact(g.channels * g.input_plane());
+        let gradients = dy.chunks_exact(g.outputs * g.output_plane());
+        let groups = partial.chunks_exact_mut(plan.group_len());
+        for ((x, dy), sums) in images.zip(gradients).zip(groups) {
             let x = match &plan.planes {
                 Some(planes) => {
                     planes.gather(x, copy);

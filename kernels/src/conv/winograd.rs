@@ -23,7 +23,7 @@ use transform::{KERNEL, SIDE, TILE};
 use weights::Panels;
 
 pub(super) use forward::forward;
-pub(super) use gradients::{gradients, input_gradient, weight_gradient};
+pub(super) use gradients::gradients;
 
 const FREQUENCIES: usize = SIDE * SIDE;
 /// Numbers between matrices of neighbouring frequencies, which otherwise often are a power of two apart

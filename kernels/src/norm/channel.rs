@@ -1,13 +1,13 @@
 //! Batch normalisation of one channel.
 
-use crate::activation::rectify;
+use super::plane::normalise;
 use crate::parallel::Shared;
 use crate::reduce::sums;
 use crate::simd::{Float, Isa, Kernel, Lanes, prefetch};
 
 /// What is known of a channel after the forward pass.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Channel {
+pub(crate) struct Channel {
     pub mean: f64,
     pub variance: f64,
     /// `1 / sqrt(variance + eps)`
@@ -20,6 +20,12 @@ impl Channel {
     pub fn new((mean, variance): (f64, f64), eps: f64, gamma: f64, beta: f64) -> Self {
         let inverse_deviation = 1.0 / (variance + eps).sqrt();
         Self { mean, variance, inverse_deviation, gamma, beta }
+    }
+
+    /// Whether a deviation from the mean can be told from the output as well as from the input: where beta is far larger
+    /// than gamma, what rounding leaves of it is little.
+    pub fn can_be_undone(&self) -> bool {
+        self.gamma.abs() * 16.0 > self.beta.abs()
     }
 
     pub fn affine<T: Float>(&self) -> Affine<T> {
@@ -50,12 +56,19 @@ impl Channel {
 /// `dx = scale * dy + constant + slope * (x - mean)`, that is
 /// `scale * (dy - dbeta / count - (x - mean) * inverse_deviation * dgamma / count)`.
 #[derive(Clone, Copy)]
-pub(super) struct Slopes<T> {
+pub(crate) struct Slopes<T> {
     pub constant: T,
     pub slope: T,
 }
 
 impl<T: Float> Slopes<T> {
+    /// [`Self::apply`], lane by lane.
+    #[inline(always)]
+    pub fn lanes<I: Isa>(self, affine: Affine<T>, x: Lanes<T>, dy: Lanes<T>) -> Lanes<T> {
+        let through = dy.mul_add::<I>(Lanes::splat(affine.scale), Lanes::splat(self.constant));
+        affine.deviation::<I>(x).mul_add::<I>(Lanes::splat(self.slope), through)
+    }
+
     #[inline(always)]
     pub fn apply<I: Isa>(self, affine: Affine<T>, x: T, dy: T) -> T {
         let through = I::mul_add(affine.scale, dy, self.constant);
@@ -66,7 +79,7 @@ impl<T: Float> Slopes<T> {
 /// `(x - mean) * scale + shift`. Forward and backward pass go through here, so that both see the same
 /// bits when they ask whether the ReLU was on.
 #[derive(Clone, Copy)]
-pub(super) struct Affine<T> {
+pub(crate) struct Affine<T> {
     pub mean: T,
     pub scale: T,
     pub shift: T,
@@ -115,17 +128,13 @@ impl Place {
     pub fn prefetch<I: Isa, T>(self, plane: &[T]) {
         prefetch::<I, T>(plane, self.channels * self.pixels);
     }
-
-    pub fn count(self) -> f64 {
-        (self.batch * self.pixels) as f64
-    }
 }
 
 /// Mean and sum of squared deviations of some values.
 ///
 /// Parts are added by the formula of Chan, Golub and LeVeque (1979), in `f64`.
 #[derive(Clone, Copy)]
-pub(super) struct Moments {
+pub(crate) struct Moments {
     count: f64,
     mean: f64,
     squares: f64,
@@ -148,6 +157,25 @@ impl Moments {
     pub fn around(centre: f64, count: f64, deviations: f64, squares: f64) -> Self {
         let shift = deviations / count;
         Self { count, mean: centre + shift, squares: squares - deviations * shift }
+    }
+
+    /// Of a few numbers, which are read twice.
+    #[inline(always)]
+    pub fn of<I: Isa, T: Float>(values: &[T]) -> Self {
+        let count = values.len() as f64;
+        let centre = T::from_f64(sums::<I, T, 1, 1>([values], |x| x)[0] / count);
+        Self::about::<I, T>(centre, values)
+    }
+
+    /// Of some numbers, from their deviations from `centre`.
+    #[inline(always)]
+    fn about<I: Isa, T: Float>(centre: T, values: &[T]) -> Self {
+        let lanes = Lanes::splat(centre);
+        let [deviations, squares] = sums::<I, T, 1, 2>([values], |[x]| {
+            let deviation = I::sub_lanes(x, lanes);
+            [deviation, I::mul_lanes(deviation, deviation)]
+        });
+        Self::around(centre.to_f64(), values.len() as f64, deviations, squares)
     }
 
     #[inline(always)]
@@ -191,13 +219,7 @@ impl<T: Float> Kernel for ChannelMoments<'_, T> {
         let mut all = Moments::starting_at(first);
         for plane in place.planes() {
             place.prefetch::<I, T>(&x[plane.clone()]);
-            let centre = T::from_f64(all.mean());
-            let lanes = Lanes::splat(centre);
-            let [deviations, squares] = sums::<I, T, 1, 2>([&x[plane]], |[x]| {
-                let deviation = I::sub_lanes(x, lanes);
-                [deviation, I::mul_lanes(deviation, deviation)]
-            });
-            all = all.add(Moments::around(centre.to_f64(), count, deviations, squares));
+            all = all.add(Moments::about::<I, T>(T::from_f64(all.mean()), &x[plane]));
         }
         all.mean_and_variance()
     }
@@ -222,81 +244,7 @@ impl<T: Float> Kernel for Normalise<'_, T> {
             let (x, y) = (&x[plane.clone()], unsafe { y.range(plane) });
             place.prefetch::<I, T>(x);
             place.prefetch::<I, T>(y);
-            let pairs = y.iter_mut().zip(x);
-            if relu {
-                pairs.for_each(|(y, x)| *y = rectify(affine.apply::<I>(*x)));
-            } else {
-                pairs.for_each(|(y, x)| *y = affine.apply::<I>(*x));
-            }
+            normalise::<I, T>(affine, relu, x, y);
         }
-    }
-}
-
-pub(super) struct ChannelGradient<'a, T> {
-    pub x: &'a [T],
-    pub dy: &'a [T],
-    pub dx: &'a Shared<T>,
-    pub place: Place,
-    pub channel: &'a Channel,
-    pub relu: bool,
-    pub batch_statistics: bool,
-}
-
-impl<T: Float> Kernel for ChannelGradient<'_, T> {
-    type Output = (f64, f64);
-
-    /// Writes dx, returns dgamma and dbeta.
-    #[inline(always)]
-    fn run<I: Isa>(self) -> (f64, f64) {
-        let affine = self.channel.affine::<T>();
-        if self.relu {
-            // Nothing flows back where the ReLU was off.
-            self.gradient::<I>(
-                |x, dy| I::gate(affine.lanes::<I>(x), dy),
-                |x, dy| if affine.apply::<I>(x) <= T::ZERO { T::ZERO } else { dy },
-            )
-        } else {
-            self.gradient::<I>(|_, dy| dy, |_, dy| dy)
-        }
-    }
-}
-
-impl<T: Float> ChannelGradient<'_, T> {
-    #[inline(always)]
-    fn gradient<I: Isa>(
-        &self,
-        gate_lanes: impl Fn(Lanes<T>, Lanes<T>) -> Lanes<T>,
-        gate: impl Fn(T, T) -> T,
-    ) -> (f64, f64) {
-        let (x, dy, place, channel) = (self.x, self.dy, self.place, self.channel);
-        let affine = channel.affine::<T>();
-        let centre = Lanes::splat(affine.mean);
-        let terms = |[x, dy]: [Lanes<T>; 2]| {
-            let dy = gate_lanes(x, dy);
-            [dy, I::mul_lanes(I::sub_lanes(x, centre), dy)]
-        };
-        let (mut dbeta, mut products) = (0.0, 0.0);
-        for plane in place.planes() {
-            let (x, dy) = (&x[plane.clone()], &dy[plane]);
-            place.prefetch::<I, T>(x);
-            place.prefetch::<I, T>(dy);
-            let [a, b] = sums::<I, T, 2, 2>([x, dy], terms);
-            (dbeta, products) = (dbeta + a, products + b);
-        }
-        let dgamma = products * channel.inverse_deviation;
-
-        let slopes = channel.slopes::<T>(place.count(), self.batch_statistics, (dgamma, dbeta));
-        for plane in place.planes() {
-            let (x, dy) = (&x[plane.clone()], &dy[plane.clone()]);
-            // SAFETY: the planes of different channels are disjoint, and a channel has one job.
-            let dx = unsafe { self.dx.range(plane) };
-            place.prefetch::<I, T>(x);
-            place.prefetch::<I, T>(dy);
-            place.prefetch::<I, T>(dx);
-            for ((dx, &x), &dy) in dx.iter_mut().zip(x).zip(dy) {
-                *dx = slopes.apply::<I>(affine, x, gate(x, dy));
-            }
-        }
-        (dgamma, dbeta)
     }
 }

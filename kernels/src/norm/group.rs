@@ -35,7 +35,7 @@ const PIECE: usize = 1 << 10;
 /// If shapes or number types do not fit together, a size is zero, `groups` does not divide the channels, or
 /// `eps` is negative.
 pub fn group_norm<V: Operand>(x: &V, gamma: &V, beta: &V, groups: usize, eps: f64) -> Result<V> {
-    let channels = super::check(OP, x.tensor(), gamma.tensor(), beta.tensor(), eps)?;
+    let channels = super::check(OP, x.tensor(), x.tensor().dims(), [gamma.tensor(), beta.tensor()], eps)?;
     if !matches!(x.tensor().rank(), 2 | 4) {
         let expected = "x of shape [batch, channels] or [batch, channels, height, width]";
         return Err(mismatch(OP, expected, format!("{:?}", x.tensor().dims())));

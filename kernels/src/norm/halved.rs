@@ -5,14 +5,14 @@
 
 #![allow(clippy::needless_range_loop)] // Counted loops are what the compiler unrolls into registers.
 
-use super::channel::{Affine, Channel, Place};
+use super::channel::{Affine, Place, Slopes};
 use crate::parallel::Shared;
 use crate::pool::{HALF, Pixels, eights, maximum, route};
-use crate::simd::{Float, Isa, Kernel, Lanes};
+use crate::simd::{Float, Isa, Kernel, Lanes, prefetch};
 
 /// Planes of an image, and of the same image halved.
 #[derive(Clone, Copy)]
-pub(super) struct Halves {
+pub(crate) struct Halves {
     width: usize,
     /// Rows and columns of windows.
     windows: (usize, usize),
@@ -32,6 +32,73 @@ impl Halves {
     /// The dimensions of the result.
     pub fn output(dims: &[usize]) -> [usize; 4] {
         [dims[0], dims[1], dims[2] / 2, dims[3] / 2]
+    }
+
+    /// Windows of a plane.
+    pub fn count(self) -> usize {
+        self.windows.0 * self.windows.1
+    }
+
+    /// The maxima of a normalised plane, rectified.
+    #[inline(always)]
+    pub fn maxima<I: Isa, T: Float>(self, affine: Affine<T>, x: &[T], y: &mut [T]) {
+        for (rows, y) in self.pairs(x).zip(y.chunks_exact_mut(self.windows.1)) {
+            for eight in eights(self.windows.1) {
+                let best = maximum::<I, T>(affine.pixels::<I>(eight.load::<I, T>(rows)));
+                eight.store_one(I::gate(best, best), y);
+            }
+        }
+    }
+
+    /// A plane's part of the gradients of beta and of the deviations from the mean.
+    #[inline(always)]
+    pub fn sums<I: Isa, T: Float>(self, affine: Affine<T>, x: &[T], dy: &[T]) -> (f64, f64) {
+        let (mut sum, mut product) = (Lanes::ZERO, Lanes::ZERO);
+        for (rows, dy) in self.pairs(x).zip(dy.chunks_exact(self.windows.1)) {
+            for eight in eights(self.windows.1) {
+                let pixels = eight.load::<I, T>(rows);
+                let (gradient, share) = share::<I, T>(affine, pixels, eight.load_one(dy));
+                sum = I::add_lanes(sum, eight.fresh::<I, T>(gradient));
+                let mut products = Lanes::ZERO;
+                for i in 0..4 {
+                    products = affine.deviation::<I>(pixels[i]).mul_add::<I>(share[i], products);
+                }
+                product = I::add_lanes(product, eight.fresh::<I, T>(products));
+            }
+        }
+        (sum.sum().to_f64(), product.sum().to_f64())
+    }
+
+    /// The gradient of a plane's pixels.
+    #[inline(always)]
+    pub fn gradient<I: Isa, T: Float>(
+        self,
+        affine: Affine<T>,
+        slopes: Slopes<T>,
+        (x, dy): (&[T], &[T]),
+        dx: &mut [T],
+    ) {
+        // An odd column and an odd row belong to no window.
+        let alone = |x: &[T], dx: &mut [T]| {
+            dx.iter_mut().zip(x).for_each(|(dx, &x)| *dx = slopes.apply::<I>(affine, x, T::ZERO));
+        };
+        let mut targets = dx.chunks_exact_mut(2 * self.width);
+        let rows = self.pairs(x).zip(dy.chunks_exact(self.windows.1));
+        for ((rows, dy), target) in rows.zip(&mut targets) {
+            let (upper, lower) = target.split_at_mut(self.width);
+            let odd = 2 * self.windows.1..self.width;
+            alone(&rows[0][odd.clone()], &mut upper[odd.clone()]);
+            alone(&rows[1][odd.clone()], &mut lower[odd]);
+            for eight in eights(self.windows.1) {
+                let pixels = eight.load::<I, T>(rows);
+                let (_, mut parts) = share::<I, T>(affine, pixels, eight.load_one(dy));
+                for i in 0..4 {
+                    parts[i] = slopes.lanes::<I>(affine, pixels[i], parts[i]);
+                }
+                eight.store::<I, T>(parts, [&mut *upper, &mut *lower]);
+            }
+        }
+        alone(&x[2 * self.windows.0 * self.width..], targets.into_remainder());
     }
 
     /// The two rows of pixels of every row of windows.
@@ -62,78 +129,32 @@ impl<T: Float> Kernel for NormaliseHalves<'_, T> {
             let (x, y) = (&x[from], unsafe { y.range(to) });
             self.from.prefetch::<I, T>(x);
             self.to.prefetch::<I, T>(y);
-            for (rows, y) in halves.pairs(x).zip(y.chunks_exact_mut(halves.windows.1)) {
-                for eight in eights(halves.windows.1) {
-                    let normalised = affine.pixels::<I>(eight.load::<I, T>(rows));
-                    let best = maximum::<I, T>(normalised);
-                    eight.store_one(I::gate(best, best), y);
-                }
-            }
+            halves.maxima::<I, T>(affine, x, y);
         }
     }
 }
 
-pub(super) struct HalvesGradient<'a, T> {
-    pub x: &'a [T],
-    pub dy: &'a [T],
-    pub dx: &'a Shared<T>,
+/// [`Halves::maxima`] of a sample.
+pub(super) struct Maxima<'a, T> {
     pub halves: Halves,
-    /// Of `x`, and of `dy`.
-    pub place: Place,
-    pub dy_place: Place,
-    pub channel: &'a Channel,
-    pub batch_statistics: bool,
+    /// One a channel.
+    pub affines: &'a [Affine<T>],
+    pub x: &'a [T],
+    pub y: &'a mut [T],
 }
 
-impl<T: Float> Kernel for HalvesGradient<'_, T> {
-    type Output = (f64, f64);
+impl<T: Float> Kernel for Maxima<'_, T> {
+    type Output = ();
 
-    /// Writes dx, returns dgamma and dbeta. The pixels' parts of `dy` wait in `dx` until the sums are known.
     #[inline(always)]
-    fn run<I: Isa>(self) -> (f64, f64) {
-        let Self { x, dy, dx, halves, place, dy_place, channel, batch_statistics } = self;
-        let affine = channel.affine::<T>();
-        let (mut dbeta, mut products) = (0.0, 0.0);
-        for (plane, dy_plane) in place.planes().zip(dy_place.planes()) {
-            // SAFETY: the planes of different channels are disjoint, and a channel has one job.
-            let dx = unsafe { dx.range(plane.clone()) };
-            let (x, dy) = (&x[plane], &dy[dy_plane]);
-            place.prefetch::<I, T>(x);
-            dy_place.prefetch::<I, T>(dy);
-            place.prefetch::<I, T>(dx);
-            let (mut sum, mut product) = (Lanes::ZERO, Lanes::ZERO);
-            let mut targets = dx.chunks_exact_mut(2 * halves.width);
-            let rows = halves.pairs(x).zip(dy.chunks_exact(halves.windows.1));
-            for ((rows, dy), target) in rows.zip(&mut targets) {
-                let (upper, lower) = target.split_at_mut(halves.width);
-                // An odd column and an odd row belong to no window.
-                upper[2 * halves.windows.1..].fill(T::ZERO);
-                lower[2 * halves.windows.1..].fill(T::ZERO);
-                for eight in eights(halves.windows.1) {
-                    let pixels = eight.load::<I, T>(rows);
-                    let (gradient, share) = share::<I, T>(affine, pixels, eight.load_one(dy));
-                    eight.store::<I, T>(share, [&mut *upper, &mut *lower]);
-                    sum = I::add_lanes(sum, eight.fresh::<I, T>(gradient));
-                    let mut products = Lanes::ZERO;
-                    for i in 0..4 {
-                        products = affine.deviation::<I>(pixels[i]).mul_add::<I>(share[i], products);
-                    }
-                    product = I::add_lanes(product, eight.fresh::<I, T>(products));
-                }
-            }
-            targets.into_remainder().fill(T::ZERO);
-            dbeta += sum.sum().to_f64();
-            products += product.sum().to_f64();
+    fn run<I: Isa>(self) {
+        let Self { halves, affines, x, y } = self;
+        let planes = x.chunks_exact(x.len() / affines.len()).zip(y.chunks_exact_mut(halves.count()));
+        for ((x, y), affine) in planes.zip(affines) {
+            prefetch::<I, T>(x, x.len());
+            prefetch::<I, T>(y, y.len());
+            halves.maxima::<I, T>(*affine, x, y);
         }
-        let dgamma = products * channel.inverse_deviation;
-
-        let slopes = channel.slopes::<T>(place.count(), batch_statistics, (dgamma, dbeta));
-        for plane in place.planes() {
-            // SAFETY: as above.
-            let dx = unsafe { dx.range(plane.clone()) };
-            dx.iter_mut().zip(&x[plane]).for_each(|(dx, x)| *dx = slopes.apply::<I>(affine, *x, *dx));
-        }
-        (dgamma, dbeta)
     }
 }
 

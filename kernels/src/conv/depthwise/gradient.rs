@@ -8,10 +8,12 @@ use super::layout::Padded;
 use super::rows::{Correlation, Products, TapProducts, Taps, vectors};
 use super::strips::{self, StripProducts, Strips};
 use super::{JOB_VALUES, input_taps, padded_input};
+use crate::conv::algorithm::InputSums;
 use crate::conv::geometry::{Axis, Geometry};
 use crate::conv::planes::copy;
 use crate::parallel::{self, Shared};
 use crate::simd::{Float, Isa, Kernel, LANES, Lanes, dispatch, prefetch};
+use crate::source::Source;
 use std::ops::Range;
 
 /// Samples whose products are added in the number's own precision, lane by lane.
@@ -26,9 +28,10 @@ const CHUNKS: usize = 8;
 /// A job has all groups of some samples, which lie side by side in memory.
 pub(in crate::conv) fn gradients<T: Float>(
     g: &Geometry,
-    x: Option<&[T]>,
+    x: Option<&Source<'_, T>>,
     weight: Option<&[T]>,
-    dy: &[T],
+    dy: &Source<'_, T>,
+    input_sums: InputSums<'_, T>,
 ) -> (Vec<T>, Vec<T>) {
     let plan = Plan::new(g);
     let kernels = weight.map(|weight| turned(&plan, weight));
@@ -41,12 +44,26 @@ pub(in crate::conv) fn gradients<T: Float>(
             let samples = job * size..g.batch.min((job + 1) * size);
             // SAFETY: a sample belongs to one job.
             let dx = unsafe { dx.range(samples.start * sample..samples.end * sample) };
-            let lens = [plan.x.len(), g.outputs * plan.dy_len(), plan.results()];
+            let room = x.map_or(0, |x| x.room(g.input_plane())).max(dy.room(g.outputs * g.output_plane()));
+            let lens = [plan.x.len(), g.outputs * plan.dy_len(), plan.results(), room];
             parallel::with_scratch(lens.iter().sum(), |scratch| {
                 let (x_plane, rest) = scratch.split_at_mut(lens[0]);
-                let (dy_planes, results) = rest.split_at_mut(lens[1]);
+                let (dy_planes, rest) = rest.split_at_mut(lens[1]);
+                let (results, room) = rest.split_at_mut(lens[2]);
                 let kernels = kernels.as_deref();
-                dispatch(Samples { plan: &plan, samples, x, kernels, dy, dx, x_plane, dy_planes, results })
+                dispatch(Samples {
+                    plan: &plan,
+                    samples,
+                    x,
+                    kernels,
+                    dy,
+                    dx,
+                    input_sums,
+                    x_plane,
+                    dy_planes,
+                    results,
+                    room,
+                })
             })
         });
         let mut parts = parts.into_iter();
@@ -189,14 +206,16 @@ impl Phase {
 struct Samples<'a, T> {
     plan: &'a Plan<'a>,
     samples: Range<usize>,
-    x: Option<&'a [T]>,
+    x: Option<&'a Source<'a, T>>,
     /// See [`turned`].
     kernels: Option<&'a [T]>,
-    dy: &'a [T],
+    dy: &'a Source<'a, T>,
     dx: &'a mut [T],
+    input_sums: InputSums<'a, T>,
     x_plane: &'a mut [T],
     dy_planes: &'a mut [T],
     results: &'a mut [T],
+    room: &'a mut [T],
 }
 
 impl<T: Float> Kernel for Samples<'_, T> {
@@ -205,7 +224,7 @@ impl<T: Float> Kernel for Samples<'_, T> {
     /// Writes the samples' part of `dx`, returns that of `dw`.
     #[inline(always)]
     fn run<I: Isa>(self) -> Vec<f64> {
-        let Self { plan, samples, x, kernels, dy, dx, x_plane, dy_planes, results } = self;
+        let Self { plan, samples, x, kernels, dy, dx, input_sums, x_plane, dy_planes, results, room } = self;
         let g = plan.g;
         let (from, to, per_group) = (g.input_plane(), g.output_plane(), g.outputs * g.taps());
         let wanted = if x.is_some() { g.groups * per_group } else { 0 };
@@ -216,20 +235,24 @@ impl<T: Float> Kernel for Samples<'_, T> {
         for (i, sample) in samples.clone().enumerate() {
             for group in 0..g.groups {
                 let at = sample * g.groups + group;
-                let dys = dy[at * g.outputs * to..].chunks_exact(to);
+                let values = at * g.outputs * to..(at + 1) * g.outputs * to;
+                dy.prefetch_next::<I>(values.clone());
+                let dys = dy.read(values, room).chunks_exact(to);
                 for (dy, plane) in dys.zip(dy_planes.chunks_exact_mut(plan.dy.len())) {
-                    prefetch::<I, T>(dy, g.outputs * to);
                     plan.dy.fill(dy, plane);
                 }
                 if let Some(kernels) = kernels {
                     let dx = &mut dx[(i * g.groups + group) * from..][..from];
                     prefetch::<I, T>(dx, from);
                     input::<I, T>(plan, &kernels[group * per_group..], dy_planes, results, dx);
+                    if let Some(sums) = input_sums {
+                        sums.take(at * from, dx);
+                    }
                 }
                 if let Some(x) = x {
-                    let x = &x[at * from..(at + 1) * from];
-                    prefetch::<I, T>(x, from);
-                    plan.x.fill(x, x_plane);
+                    let values = at * from..(at + 1) * from;
+                    x.prefetch_next::<I>(values.clone());
+                    plan.x.fill(x.read(values, room), x_plane);
                     let sums = sums[group * per_group..][..per_group].chunks_exact_mut(g.taps());
                     for (products, sums) in plan.products.iter().zip(sums) {
                         products.add_to::<I, T>(x_plane, dy_planes, sums);

@@ -2,10 +2,8 @@
 
 use super::*;
 use crate::conv::ConvAlgorithm;
-use crate::conv::forward::forward as general;
+use crate::conv::by_sample;
 use crate::conv::geometry::Axis;
-use crate::conv::input_gradient::input_gradient;
-use crate::conv::weight_gradient::weight_gradient;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngSeed};
 
@@ -83,13 +81,16 @@ fn agrees(g: &Geometry, with_bias: bool) -> Result<(), TestCaseError> {
     let weight = numbers(g.groups * g.outputs * g.taps(), 0.2);
     let dy = numbers(g.batch * g.groups * g.outputs * g.output_plane(), 0.3);
     let bias = with_bias.then(|| numbers(g.groups * g.outputs, 0.4));
-    close(&forward(g, &x, &weight, bias.as_deref()), &general(g, &x, &weight, bias.as_deref()))?;
+    let (x, dy) = (Source::Plain(&x), Source::Plain(&dy));
+    let y = forward(g, &x, &weight, bias.as_deref(), None);
+    close(&y, &by_sample::forward(g, &x, &weight, bias.as_deref(), None))?;
 
-    let (dx, dw) = gradients(g, Some(&x), Some(&weight), &dy);
-    close(&dx, &input_gradient(g, &weight, &dy))?;
-    close(&dw, &weight_gradient(g, &x, &dy))?;
+    let (dx, dw) = gradients(g, Some(&x), Some(&weight), &dy, None);
+    let (general_dx, general_dw) = by_sample::gradients(g, Some(&x), Some(&weight), &dy, None);
+    close(&dx, &general_dx)?;
+    close(&dw, &general_dw)?;
     // Each by itself has the same bits.
-    prop_assert_eq!(gradients(g, None, Some(&weight), &dy), (dx, Vec::new()));
-    prop_assert_eq!(gradients(g, Some(&x), None, &dy), (Vec::new(), dw));
+    prop_assert_eq!(gradients(g, None, Some(&weight), &dy, None), (dx, Vec::new()));
+    prop_assert_eq!(gradients(g, Some(&x), None, &dy, None), (Vec::new(), dw));
     Ok(())
 }

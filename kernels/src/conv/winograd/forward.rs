@@ -1,5 +1,6 @@
 //! The forward pass.
 
+use super::super::algorithm::OutputMoments;
 use super::super::geometry::Geometry;
 use super::super::product::{PANEL, Product};
 use super::cells::Cells;
@@ -8,13 +9,20 @@ use super::weights::{Kernels, Panels};
 use super::{FREQUENCIES, Frequencies, Plan};
 use crate::parallel;
 use crate::simd::{Float, Isa, Kernel, LANES, dispatch};
+use crate::source::Source;
 use std::ops::Range;
 
 /// Fewest tiles of a block whose weights are read from beyond the second-level cache.
 const STREAMED_TILES: usize = 24;
 
 /// The convolution itself.
-pub(in super::super) fn forward<T: Float>(g: &Geometry, x: &[T], weight: &[T], bias: Option<&[T]>) -> Vec<T> {
+pub(in super::super) fn forward<T: Float>(
+    g: &Geometry,
+    x: &Source<'_, T>,
+    weight: &[T],
+    bias: Option<&[T]>,
+    moments: OutputMoments<'_>,
+) -> Vec<T> {
     let (plan, panels) = (Plan::new::<T>(g, STREAMED_TILES), Plan::panels(g));
     let sample = g.groups * g.outputs * g.output_plane();
     parallel::with_scratch(g.groups * panels.len(), |weights| {
@@ -26,8 +34,11 @@ pub(in super::super) fn forward<T: Float>(g: &Geometry, x: &[T], weight: &[T], b
         parallel::build_chunks(g.batch * sample, plan.together * sample, |i, y| {
             let first = i * plan.together;
             let samples = first..first + y.len() / sample;
-            parallel::with_scratch(Scratch::<T>::len(&plan), |scratch| {
-                dispatch(Samples { g, plan: &plan, panels, x, weights, bias, samples, y, scratch })
+            let room = x.room(g.channels * g.input_plane());
+            parallel::with_scratch(Scratch::<T>::len(&plan) + room, |scratch| {
+                let (scratch, room) = scratch.split_at_mut(Scratch::<T>::len(&plan));
+                let plan = &plan;
+                dispatch(Samples { g, plan, panels, x, weights, bias, samples, y, scratch, room, moments })
             });
         })
     })
@@ -65,12 +76,14 @@ struct Samples<'a, T> {
     g: &'a Geometry,
     plan: &'a Plan,
     panels: Panels,
-    x: &'a [T],
+    x: &'a Source<'a, T>,
     weights: &'a [T],
     bias: Option<&'a [T]>,
     samples: Range<usize>,
     y: &'a mut [T],
     scratch: &'a mut [T],
+    room: &'a mut [T],
+    moments: OutputMoments<'a>,
 }
 
 impl<T: Float> Kernel for Samples<'_, T> {
@@ -78,14 +91,15 @@ impl<T: Float> Kernel for Samples<'_, T> {
 
     #[inline(always)]
     fn run<I: Isa>(self) {
-        let Self { g, plan, panels, x, weights, bias, samples, y, scratch } = self;
+        let Self { g, plan, panels, x, weights, bias, samples, y, scratch, room, moments } = self;
         let plan = &plan.fit::<I, T>();
         let scratch = Scratch::new(plan, scratch);
         let (inputs, outputs) = (plan.frequencies(&plan.x), plan.frequencies(&plan.y));
         let (x_len, y_len) = (g.channels * g.input_plane(), g.outputs * g.output_plane());
         for (group, weights) in weights.chunks_exact(panels.len()).enumerate() {
             for (sample, cells) in samples.clone().zip(scratch.x.chunks_exact_mut(plan.x.len())) {
-                plan.x.gather::<I, T>(&x[(sample * g.groups + group) * x_len..], cells);
+                let image = sample * g.groups + group;
+                plan.x.gather::<I, T>(x.read(image * x_len..(image + 1) * x_len, room), cells);
             }
             for tiles in plan.blocks(samples.len()) {
                 let count = tiles.len();
@@ -115,6 +129,9 @@ impl<T: Float> Kernel for Samples<'_, T> {
             for (i, cells) in scratch.y.chunks_exact(plan.y.len()).take(samples.len()).enumerate() {
                 let y = &mut y[(i * g.groups + group) * y_len..][..y_len];
                 plan.y.scatter::<I, T>(cells, bias, y);
+                if let Some(moments) = moments {
+                    moments.take(((samples.start + i) * g.groups + group) * y_len, y);
+                }
             }
         }
     }

@@ -1,5 +1,6 @@
 //! Both gradients, from one transform of the gradient of the output.
 
+use super::super::algorithm::InputSums;
 use super::super::geometry::Geometry;
 use super::super::product::{PANEL, Product};
 use super::forward::{from_frequencies, products, to_frequencies};
@@ -8,6 +9,7 @@ use super::weights::{Kernels, Panels, kernel_gradients};
 use super::{FREQUENCIES, Frequencies, Plan};
 use crate::parallel::{self, Shared};
 use crate::simd::{Float, Isa, Kernel, dispatch};
+use crate::source::Source;
 use std::ops::Range;
 
 /// Most partial gradients of the weights: the batch is cut at places that depend on sizes alone, so that
@@ -19,34 +21,29 @@ const CHUNK_TILES: usize = 128;
 /// As in the forward pass; the gradient of the weights is read and written besides.
 const STREAMED_TILES: usize = 48;
 
-/// The gradients of the input and of the weights.
+/// `(dx, dw)`: `dx` if there is a `weight`, `dw` if there is an `x`, otherwise empty.
 pub(in super::super) fn gradients<T: Float>(
     g: &Geometry,
-    x: &[T],
-    weight: &[T],
-    dy: &[T],
+    x: Option<&Source<'_, T>>,
+    weight: Option<&[T]>,
+    dy: &Source<'_, T>,
+    sums: InputSums<'_, T>,
 ) -> (Vec<T>, Vec<T>) {
-    Job::new(g, Some(x), Some(weight), dy).run()
-}
-
-/// The gradient of the input.
-pub(in super::super) fn input_gradient<T: Float>(g: &Geometry, weight: &[T], dy: &[T]) -> Vec<T> {
-    Job::new(g, None, Some(weight), dy).run().0
-}
-
-/// The gradient of the weights.
-pub(in super::super) fn weight_gradient<T: Float>(g: &Geometry, x: &[T], dy: &[T]) -> Vec<T> {
-    Job::new(g, Some(x), None, dy).run().1
+    let plan = Plan::new::<T>(g, STREAMED_TILES);
+    let size = g.batch.div_ceil(CHUNKS).max(CHUNK_TILES.div_ceil(plan.x.tiles.1));
+    let turned = Panels { rows: g.outputs, columns: g.channels };
+    Job { g, plan, x, weight, dy, sums, turned, panels: Plan::panels(g), size }.run()
 }
 
 struct Job<'a, T> {
     g: &'a Geometry,
     plan: Plan,
     /// The input if the gradient of the weights is wanted.
-    x: Option<&'a [T]>,
+    x: Option<&'a Source<'a, T>>,
     /// The weights if the gradient of the input is wanted.
     weight: Option<&'a [T]>,
-    dy: &'a [T],
+    dy: &'a Source<'a, T>,
+    sums: InputSums<'a, T>,
     /// Weights as the right factor of the gradient of the input: output channels in rows.
     turned: Panels,
     /// The gradient of the weights: input channels in rows.
@@ -55,14 +52,7 @@ struct Job<'a, T> {
     size: usize,
 }
 
-impl<'a, T: Float> Job<'a, T> {
-    fn new(g: &'a Geometry, x: Option<&'a [T]>, weight: Option<&'a [T]>, dy: &'a [T]) -> Self {
-        let plan = Plan::new::<T>(g, STREAMED_TILES);
-        let size = g.batch.div_ceil(CHUNKS).max(CHUNK_TILES.div_ceil(plan.x.tiles.1));
-        let turned = Panels { rows: g.outputs, columns: g.channels };
-        Self { g, plan, x, weight, dy, turned, panels: Plan::panels(g), size }
-    }
-
+impl<T: Float> Job<'_, T> {
     /// The gradients of the input and of the weights; one that is not wanted is empty.
     fn run(&self) -> (Vec<T>, Vec<T>) {
         let (weights_len, partials_len) = (self.weights_len(), self.chunks() * self.partial_len());
@@ -134,11 +124,14 @@ impl<'a, T: Float> Job<'a, T> {
         })
     }
 
-    fn scratch_lens(&self) -> [usize; 5] {
+    fn scratch_lens(&self) -> [usize; 6] {
         let Plan { x, y, together, .. } = &self.plan;
         let (inputs, outputs) = (self.plan.frequencies(x).len(), self.plan.frequencies(y).len());
         let (x_cells, dx_cells) = (self.x.map_or(0, |_| x.len()), self.weight.map_or(0, |_| x.len()));
-        [together * x_cells, together * dx_cells, together * y.len(), inputs, outputs]
+        let g = self.g;
+        let x_room = self.x.map_or(0, |x| x.room(g.channels * g.input_plane()));
+        let room = x_room.max(self.dy.room(g.outputs * g.output_plane()));
+        [together * x_cells, together * dx_cells, together * y.len(), inputs, outputs, room]
     }
 }
 
@@ -163,7 +156,8 @@ impl<T: Float> Kernel for Chunk<'_, T> {
         let (x_cells, rest) = scratch.split_at_mut(lens[0]);
         let (dx_cells, rest) = rest.split_at_mut(lens[1]);
         let (dy_cells, rest) = rest.split_at_mut(lens[2]);
-        let (inputs, outputs) = rest.split_at_mut(lens[3]);
+        let (inputs, rest) = rest.split_at_mut(lens[3]);
+        let (outputs, room) = rest.split_at_mut(lens[4]);
         partial.fill(T::ZERO);
         let (x_len, dy_len) = (g.channels * g.input_plane(), g.outputs * g.output_plane());
         let (x_freq, y_freq) = (plan.frequencies(&plan.x), plan.frequencies(&plan.y));
@@ -172,11 +166,13 @@ impl<T: Float> Kernel for Chunk<'_, T> {
             for group in 0..g.groups {
                 let image = |sample: usize| sample * g.groups + group;
                 for (sample, cells) in together.clone().zip(dy_cells.chunks_exact_mut(plan.y.len())) {
-                    plan.y.gather::<I, T>(&job.dy[image(sample) * dy_len..], cells);
+                    let values = image(sample) * dy_len..(image(sample) + 1) * dy_len;
+                    plan.y.gather::<I, T>(job.dy.read(values, room), cells);
                 }
                 if let Some(x) = job.x {
                     for (sample, cells) in together.clone().zip(x_cells.chunks_exact_mut(plan.x.len())) {
-                        plan.x.gather::<I, T>(&x[image(sample) * x_len..], cells);
+                        let values = image(sample) * x_len..(image(sample) + 1) * x_len;
+                        plan.x.gather::<I, T>(x.read(values, room), cells);
                     }
                 }
                 dx_cells.fill(T::ZERO);
@@ -210,6 +206,9 @@ impl<T: Float> Kernel for Chunk<'_, T> {
                     for (sample, cells) in together.clone().zip(dx_cells.chunks_exact(plan.x.len())) {
                         let dx = &mut dx[(image(sample) - samples.start * g.groups) * x_len..][..x_len];
                         plan.x.scatter::<I, T>(cells, None, dx);
+                        if let Some(sums) = job.sums {
+                            sums.take(image(sample) * x_len, dx);
+                        }
                     }
                 }
             }

@@ -1,0 +1,119 @@
+//! Convolutions that take one sample after the other, forward and backward.
+
+use super::algorithm::{InputSums, OutputMoments};
+use super::correlate::Correlator;
+use super::forward::forward as direct_forward;
+use super::geometry::Geometry;
+use super::input_gradient::input_gradient as direct_input_gradient;
+use super::pointwise::{self, Map};
+use super::tile::Tiles;
+use super::weight_gradient::Plan;
+use crate::parallel::{self, Shared};
+use crate::simd::Float;
+use crate::source::Source;
+
+/// Most parts of a batch: it is cut at places that depend on its size alone, so that sums have the same bits for any
+/// number of threads.
+const PARTS: usize = 8;
+/// Fewest pixels of a part, so that small batches are not all bookkeeping.
+const PART_PIXELS: usize = 256;
+
+/// A linear map from the channels that are read to those that are written.
+enum Way<'a, T> {
+    Pointwise(Map<'a, T>),
+    Direct(Correlator<'a, T>, Tiles),
+}
+
+impl<'a, T: Float> Way<'a, T> {
+    fn forward(g: &Geometry, weight: &'a [T], bias: Option<&'a [T]>) -> Self {
+        match pointwise::fits(g) {
+            true => Self::Pointwise(Map::forward(g, weight, bias)),
+            false => Self::direct(direct_forward(g, weight, bias)),
+        }
+    }
+
+    fn input_gradient(g: &Geometry, weight: &'a [T]) -> Self {
+        match pointwise::fits(g) {
+            true => Self::Pointwise(Map::input_gradient(g, weight)),
+            false => Self::direct(direct_input_gradient(g, weight)),
+        }
+    }
+
+    fn direct(correlator: Correlator<'a, T>) -> Self {
+        let tiles = correlator.tiles();
+        Self::Direct(correlator, tiles)
+    }
+
+    fn sample(&self, source: &[T], target: &mut [T]) {
+        match self {
+            Self::Pointwise(map) => map.sample(source, target),
+            Self::Direct(correlator, tiles) => correlator.sample(tiles, source, target),
+        }
+    }
+}
+
+/// The convolution itself.
+pub(super) fn forward<T: Float>(
+    g: &Geometry,
+    x: &Source<'_, T>,
+    weight: &[T],
+    bias: Option<&[T]>,
+    moments: OutputMoments<'_>,
+) -> Vec<T> {
+    let way = Way::forward(g, weight, bias);
+    let (from, to) = (g.groups * g.channels * g.input_plane(), g.groups * g.outputs * g.output_plane());
+    parallel::build_chunks(g.batch * to, to, |sample, y| {
+        parallel::with_scratch(x.room(from), |room| {
+            way.sample(x.read(sample * from..(sample + 1) * from, room), y);
+        });
+        if let Some(moments) = moments {
+            moments.take(sample * to, y);
+        }
+    })
+}
+
+/// `(dx, dw)`: `dx` if there is a `weight`, `dw` if there is an `x`, otherwise empty.
+pub(super) fn gradients<T: Float>(
+    g: &Geometry,
+    x: Option<&Source<'_, T>>,
+    weight: Option<&[T]>,
+    dy: &Source<'_, T>,
+    sums: InputSums<'_, T>,
+) -> (Vec<T>, Vec<T>) {
+    let way = weight.map(|weight| Way::input_gradient(g, weight));
+    let plan = x.map(|x| (x, Plan::new(g)));
+    let size = g.batch.div_ceil(PARTS).max(PART_PIXELS.div_ceil(g.output_plane()));
+    let parts = g.batch.div_ceil(size);
+    let (x_len, dy_len) = (g.groups * g.channels * g.input_plane(), g.groups * g.outputs * g.output_plane());
+    let dx_len = way.as_ref().map_or(0, |_| x_len);
+    let partial_len = plan.as_ref().map_or(0, |(_, plan)| plan.partial_len());
+    parallel::with_scratch(parts * partial_len, |partials| {
+        let dx = parallel::build(g.batch * dx_len, |dx| {
+            let (dx, partials) = (Shared::new(dx), Shared::new(partials));
+            parallel::map(parts, |part| {
+                // SAFETY: a part has one job, and a sample one part.
+                let partial = unsafe { partials.range(part * partial_len..(part + 1) * partial_len) };
+                partial.fill(T::ZERO);
+                let x_room = x.map_or(0, |x| x.room(x_len));
+                parallel::with_scratch(x_room + dy.room(dy_len), |room| {
+                    let (x_room, dy_room) = room.split_at_mut(x_room);
+                    for sample in part * size..g.batch.min((part + 1) * size) {
+                        let dy = dy.read(sample * dy_len..(sample + 1) * dy_len, dy_room);
+                        if let Some(way) = &way {
+                            // SAFETY: as above.
+                            let dx = unsafe { dx.range(sample * x_len..(sample + 1) * x_len) };
+                            way.sample(dy, dx);
+                            if let Some(sums) = sums {
+                                sums.take(sample * x_len, dx);
+                            }
+                        }
+                        if let Some((x, plan)) = &plan {
+                            plan.add(x.read(sample * x_len..(sample + 1) * x_len, x_room), dy, partial);
+                        }
+                    }
+                });
+            });
+        });
+        (dx, plan.map_or_else(Vec::new, |(_, plan)| plan.total(partials)))
+    })
+}
