@@ -16,7 +16,7 @@ use crate::padding::Padding;
 use crate::parallel::{self, Shared};
 use crate::pool::{Pool2dConfig, max_pool2d};
 use crate::simd::{Float, dispatch};
-use crate::tensor::{check_dtypes, check_shape, host, mismatch, values, with_float};
+use crate::tensor::{check_dtypes, check_shape, mismatch, values, with_float};
 #[cfg(feature = "cuda")]
 use candle_core::CudaStorage;
 use candle_core::backend::BackendStorage;
@@ -24,10 +24,12 @@ use candle_core::{CpuStorage, DType, Device, Result, Shape, Tensor, WithDType};
 pub(crate) use channel::Channel;
 use channel::{ChannelMoments, Normalise, Place};
 pub use group::group_norm;
-use halved::{Halves, Maxima, NormaliseHalves};
+use halved::{Halves, NormaliseHalves};
 pub(crate) use pending::Held;
 use plane::ChannelGradient;
-pub(crate) use plane::{Backward, Follows, NormGradient, Normalised, PlaneMoments, Sums, SumsOnTheWay};
+pub(crate) use plane::{
+    Backward, Follows, NormGradient, Normalised, Observer, Sums, SumsOnTheWay, normalise_in_place,
+};
 use small::{Block, BlockGradient, BlockMoments, NormaliseBlock};
 use std::sync::{Arc, OnceLock};
 
@@ -200,21 +202,6 @@ pub(crate) fn moments(channels: &[Channel], dtype: DType) -> Result<[Tensor; 2]>
         Tensor::from_vec(values, channels.len(), &Device::Cpu)?.to_dtype(dtype)
     };
     Ok([tensor(|c| c.mean)?, tensor(|c| c.variance)?])
-}
-
-/// What is left of `x`, contiguous and on the CPU, after normalisation, ReLU and max pooling with windows of 2x2.
-pub(crate) fn maxima(x: &Tensor, channels: &[Channel]) -> Result<Tensor> {
-    let (halves, shape) = (Halves::of(x.dims()), Halves::output(x.dims()));
-    let sample = channels.len() * halves.count();
-    with_float!("batch_norm", x.dtype(), T => {
-        let (batch, x) = (shape[0], host(x));
-        let (x, affines) = (x.values::<T>()?, &channels.iter().map(Channel::affine).collect::<Vec<_>>());
-        let from = x.len() / batch;
-        let maxima = parallel::build_chunks(batch * sample, sample, |i, y| {
-            dispatch(Maxima { halves, affines, x: &x[i * from..(i + 1) * from], y });
-        });
-        Tensor::from_vec(maxima, &shape, &Device::Cpu)
-    })
 }
 
 impl BatchNorm {

@@ -149,6 +149,26 @@ pub(crate) trait Isa {
         y.zip(dy, |y, dy| if y <= T::ZERO { T::ZERO } else { dy })
     }
 
+    /// For every pixel of two rows, eight windows of 2x2, its part of its window's gradient: all of it for the first maximum,
+    /// or the last NaN, unless that is zero or less.
+    #[inline(always)]
+    fn route<T: Float>(
+        [upper, lower]: [Lanes<T, { 2 * LANES }>; 2],
+        dy: Lanes<T>,
+    ) -> [Lanes<T, { 2 * LANES }>; 2] {
+        let (rows, mut parts) = ([upper.0, lower.0], [[T::ZERO; 2 * LANES]; 2]);
+        for window in 0..LANES {
+            let place = |pixel: usize| (pixel / 2, 2 * window + pixel % 2);
+            let value = |pixel: usize| rows[place(pixel).0][place(pixel).1];
+            let best =
+                (1..4).fold(0, |best, pixel| if beats(value(pixel), value(best)) { pixel } else { best });
+            if !(value(best) <= T::ZERO) {
+                parts[place(best).0][place(best).1] = dy.0[window];
+            }
+        }
+        [Lanes(parts[0]), Lanes(parts[1])]
+    }
+
     /// The numbers at even and at odd places of two neighbouring vectors.
     #[inline(always)]
     fn unzip<T: Float>([a, b]: [Lanes<T>; 2]) -> [Lanes<T>; 2] {
@@ -278,6 +298,15 @@ impl InstructionSet {
             return forced;
         }
         Self::best()
+    }
+}
+
+/// Whether [`dispatch`] will choose an instruction set that is [`Isa::WIDE`].
+pub(crate) fn is_wide() -> bool {
+    match InstructionSet::current() {
+        #[cfg(target_arch = "x86_64")]
+        InstructionSet::Avx512 => true,
+        _ => false,
     }
 }
 

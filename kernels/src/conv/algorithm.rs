@@ -2,7 +2,7 @@
 
 use super::geometry::Geometry;
 use super::{by_sample, depthwise, winograd};
-use crate::norm::{PlaneMoments, SumsOnTheWay};
+use crate::norm::{Observer, SumsOnTheWay};
 use crate::simd::Float;
 use crate::source::Source;
 
@@ -38,8 +38,8 @@ impl ConvAlgorithm {
     }
 }
 
-/// Where the moments of the output's planes go, if somebody asks for them.
-pub(super) type OutputMoments<'a> = Option<&'a PlaneMoments>;
+/// Who sees the output's planes while they are in the cache, if anybody.
+pub(super) type OutputObserver<'a, T> = Option<&'a Observer<'a, T>>;
 
 /// Where the sums of the batch norm go whose output is the input, if somebody asks for them.
 pub(super) type InputSums<'a, T> = Option<&'a SumsOnTheWay<'a, T>>;
@@ -50,14 +50,14 @@ pub(super) fn forward<T: Float>(
     x: &Source<'_, T>,
     weight: &[T],
     bias: Option<&[T]>,
-    moments: OutputMoments<'_>,
+    observer: OutputObserver<'_, T>,
 ) -> Vec<T> {
     if g.algorithm.winograd::<T>(g) {
-        winograd::forward(g, x, weight, bias, moments)
+        winograd::forward(g, x, weight, bias, observer)
     } else if depthwise::applies(g) {
-        depthwise::forward(g, x, weight, bias, moments)
+        depthwise::forward(g, x, weight, bias, observer)
     } else {
-        by_sample::forward(g, x, weight, bias, moments)
+        by_sample::forward(g, x, weight, bias, observer)
     }
 }
 

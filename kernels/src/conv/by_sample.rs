@@ -1,6 +1,6 @@
 //! Convolutions that take one sample after the other, forward and backward.
 
-use super::algorithm::{InputSums, OutputMoments};
+use super::algorithm::{InputSums, OutputObserver};
 use super::correlate::Correlator;
 use super::forward::forward as direct_forward;
 use super::geometry::Geometry;
@@ -44,9 +44,18 @@ impl<'a, T: Float> Way<'a, T> {
         Self::Direct(correlator, tiles)
     }
 
-    fn sample(&self, source: &[T], target: &mut [T]) {
+    /// Samples that are best mapped together.
+    fn batch(&self) -> usize {
         match self {
-            Self::Pointwise(map) => map.sample(source, target),
+            Self::Pointwise(map) => map.batch(),
+            Self::Direct(..) => 1,
+        }
+    }
+
+    /// Maps as many samples, or fewer.
+    fn samples(&self, source: &[T], target: &mut [T]) {
+        match self {
+            Self::Pointwise(map) => map.samples(source, target),
             Self::Direct(correlator, tiles) => correlator.sample(tiles, source, target),
         }
     }
@@ -58,16 +67,18 @@ pub(super) fn forward<T: Float>(
     x: &Source<'_, T>,
     weight: &[T],
     bias: Option<&[T]>,
-    moments: OutputMoments<'_>,
+    observer: OutputObserver<'_, T>,
 ) -> Vec<T> {
     let way = Way::forward(g, weight, bias);
     let (from, to) = (g.groups * g.channels * g.input_plane(), g.groups * g.outputs * g.output_plane());
-    parallel::build_chunks(g.batch * to, to, |sample, y| {
-        parallel::with_scratch(x.room(from), |room| {
-            way.sample(x.read(sample * from..(sample + 1) * from, room), y);
+    let size = way.batch();
+    parallel::build_chunks(g.batch * to, size * to, |i, y| {
+        let (first, samples) = (i * size, y.len() / to);
+        parallel::with_scratch(x.room(samples * from), |room| {
+            way.samples(x.read(first * from..(first + samples) * from, room), y);
         });
-        if let Some(moments) = moments {
-            moments.take(sample * to, y);
+        if let Some(observer) = observer {
+            observer.see(first * to, y);
         }
     })
 }
@@ -94,21 +105,26 @@ pub(super) fn gradients<T: Float>(
                 // SAFETY: a part has one job, and a sample one part.
                 let partial = unsafe { partials.range(part * partial_len..(part + 1) * partial_len) };
                 partial.fill(T::ZERO);
+                let together = way.as_ref().map_or(1, Way::batch);
                 let x_room = x.map_or(0, |x| x.room(x_len));
-                parallel::with_scratch(x_room + dy.room(dy_len), |room| {
+                parallel::with_scratch(x_room + dy.room(together * dy_len), |room| {
                     let (x_room, dy_room) = room.split_at_mut(x_room);
-                    for sample in part * size..g.batch.min((part + 1) * size) {
-                        let dy = dy.read(sample * dy_len..(sample + 1) * dy_len, dy_room);
+                    let end = g.batch.min((part + 1) * size);
+                    for first in (part * size..end).step_by(together) {
+                        let samples = first..end.min(first + together);
+                        let dy = dy.read(samples.start * dy_len..samples.end * dy_len, dy_room);
                         if let Some(way) = &way {
                             // SAFETY: as above.
-                            let dx = unsafe { dx.range(sample * x_len..(sample + 1) * x_len) };
-                            way.sample(dy, dx);
+                            let dx = unsafe { dx.range(samples.start * x_len..samples.end * x_len) };
+                            way.samples(dy, dx);
                             if let Some(sums) = sums {
-                                sums.take(sample * x_len, dx);
+                                sums.take(samples.start * x_len, dx);
                             }
                         }
                         if let Some((x, plan)) = &plan {
-                            plan.add(x.read(sample * x_len..(sample + 1) * x_len, x_room), dy, partial);
+                            for (sample, dy) in samples.zip(dy.chunks_exact(dy_len)) {
+                                plan.add(x.read(sample * x_len..(sample + 1) * x_len, x_room), dy, partial);
+                            }
                         }
                     }
                 });

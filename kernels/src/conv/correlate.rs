@@ -5,9 +5,9 @@
 //! thrown away.
 
 use super::planes::{Planes, copy};
-use super::tile::{BLOCK, Job, PackedWeights, Tiles, blocks};
+use super::tile::{BLOCK, Job, PackedWeights, Tiles, WIDE, blocks};
 use crate::parallel;
-use crate::simd::{Float, Isa, Kernel, LANES, dispatch};
+use crate::simd::{Float, Isa, Kernel, LANES, dispatch, is_wide};
 
 /// One correlation: which elements of the planes it reads and where its results go.
 pub(super) struct Pass<T> {
@@ -54,20 +54,22 @@ impl<T: Float> Correlator<'_, T> {
         let (rows, columns) = self.result;
         let stride = self.planes.columns;
         let length = if rows == 0 { 0 } else { (rows - 1) * stride + columns };
-        let flat = length.div_ceil(LANES);
+        let wide = is_wide() && size_of::<T>() == size_of::<f32>() && length >= 4 * WIDE;
+        let lanes = if wide { WIDE } else { LANES };
+        let flat = length.div_ceil(lanes);
         let in_place = self.passes.len() == 1 && self.step == (1, 1) && self.result == self.target;
-        if in_place && columns == stride && length >= LANES {
-            let starts = (0..flat).map(|v| (v * LANES).min(length - LANES)).map(|p| (p, p));
-            return Tiles { starts: starts.collect(), direct: true, channel: rows * columns };
+        if in_place && columns == stride && length >= lanes {
+            let starts = (0..flat).map(|v| (v * lanes).min(length - lanes)).map(|p| (p, p));
+            return Tiles { lanes, starts: starts.collect(), direct: true, channel: rows * columns };
         }
-        if in_place && columns >= LANES && rows * columns.div_ceil(LANES) <= flat + flat / 8 {
-            let vectors = (0..columns.div_ceil(LANES)).map(|v| (v * LANES).min(columns - LANES));
+        if in_place && columns >= lanes && rows * columns.div_ceil(lanes) <= flat + flat / 8 {
+            let vectors = (0..columns.div_ceil(lanes)).map(|v| (v * lanes).min(columns - lanes));
             let starts =
                 (0..rows).flat_map(|r| vectors.clone().map(move |q| (r * stride + q, r * columns + q)));
-            return Tiles { starts: starts.collect(), direct: true, channel: rows * columns };
+            return Tiles { lanes, starts: starts.collect(), direct: true, channel: rows * columns };
         }
-        let starts = (0..flat).map(|v| (v * LANES, v * LANES)).collect();
-        Tiles { starts, direct: false, channel: flat * LANES }
+        let starts = (0..flat).map(|v| (v * lanes, v * lanes)).collect();
+        Tiles { lanes, starts, direct: false, channel: flat * lanes }
     }
 
     /// Whether every element of the target is the result of some pass.

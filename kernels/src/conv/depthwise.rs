@@ -9,7 +9,7 @@ mod layout;
 mod rows;
 mod strips;
 
-use super::algorithm::OutputMoments;
+use super::algorithm::OutputObserver;
 use super::geometry::Geometry;
 use crate::parallel;
 use crate::simd::{Float, Isa, Kernel, LANES, dispatch, prefetch};
@@ -69,7 +69,7 @@ pub(super) fn forward<T: Float>(
     x: &Source<'_, T>,
     weight: &[T],
     bias: Option<&[T]>,
-    moments: OutputMoments<'_>,
+    observer: OutputObserver<'_, T>,
 ) -> Vec<T> {
     let padded = padded_input(g);
     let (rows, columns) = (g.height.output, g.width.output);
@@ -100,7 +100,7 @@ pub(super) fn forward<T: Float>(
                 results,
                 room,
                 y,
-                moments,
+                observer,
             })
         })
     })
@@ -120,7 +120,7 @@ struct Forward<'a, T> {
     results: &'a mut [T],
     room: &'a mut [T],
     y: &'a mut [T],
-    moments: OutputMoments<'a>,
+    observer: OutputObserver<'a, T>,
 }
 
 impl<T: Float> Kernel for Forward<'_, T> {
@@ -128,7 +128,7 @@ impl<T: Float> Kernel for Forward<'_, T> {
 
     #[inline(always)]
     fn run<I: Isa>(self) {
-        let Self { g, padded, correlation, first, x, weight, bias, plane, results, room, y, moments } = self;
+        let Self { g, padded, correlation, first, x, weight, bias, plane, results, room, y, observer } = self;
         plane.fill(T::ZERO);
         let (from, to) = (g.input_plane(), g.outputs * g.output_plane());
         for (i, target) in y.chunks_exact_mut(to).enumerate() {
@@ -143,8 +143,8 @@ impl<T: Float> Kernel for Forward<'_, T> {
                 let bias = bias.map_or(T::ZERO, |bias| bias[output]);
                 correlation.plane::<I, T>(g.width.output, plane, weight, bias, results, target);
             }
-            if let Some(moments) = moments {
-                moments.take((first + i) * to, target);
+            if let Some(observer) = observer {
+                observer.see((first + i) * to, target);
             }
         }
     }

@@ -37,7 +37,7 @@ impl Planes {
 
     /// Room for `channels`, and for a vector that starts at the last element.
     pub fn len(&self, channels: usize) -> usize {
-        channels * self.channel_len() + LANES
+        channels * self.channel_len() + 2 * LANES
     }
 
     /// Copies consecutive channels. Writes all of `target`.

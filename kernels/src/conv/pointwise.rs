@@ -6,6 +6,7 @@ use super::product::{PANEL, Product};
 use super::tile::pieces;
 use crate::parallel;
 use crate::simd::{Float, Isa, Kernel, dispatch};
+use std::ops::Range;
 
 /// Bytes of the pixels that are copied together: many of each channel, so that memory is read and written in long
 /// stretches, and all channels in the second-level cache.
@@ -23,9 +24,13 @@ pub(super) fn fits(g: &Geometry) -> bool {
     single(g) && g.channels.min(g.outputs) >= 4
 }
 
+/// Images of fewer pixels are worked on together: alone they would leave much of their last panel empty.
+const SMALL: usize = 8 * PANEL;
+
 /// A linear map of the channels of every pixel.
 pub(super) struct Map<'a, T> {
     pixels: usize,
+    groups: usize,
     /// Channels of a group that are read, and that are written.
     from: usize,
     to: usize,
@@ -40,13 +45,13 @@ impl<'a, T: Float> Map<'a, T> {
     /// The convolution itself.
     pub fn forward(g: &Geometry, weight: &'a [T], bias: Option<&'a [T]>) -> Self {
         let (from, to, pixels) = (g.channels, g.outputs, g.input_plane());
-        Self { pixels, from, to, weight, row: from, column: 1, bias }
+        Self { pixels, groups: g.groups, from, to, weight, row: from, column: 1, bias }
     }
 
     /// The gradient of the input.
     pub fn input_gradient(g: &Geometry, weight: &'a [T]) -> Self {
         let (from, to, pixels) = (g.outputs, g.channels, g.input_plane());
-        Self { pixels, from, to, weight, row: 1, column: to, bias: None }
+        Self { pixels, groups: g.groups, from, to, weight, row: 1, column: to, bias: None }
     }
 
     /// Most panels that are copied together.
@@ -54,8 +59,24 @@ impl<'a, T: Float> Map<'a, T> {
         (TOGETHER_BYTES / (self.from * PANEL * size_of::<T>())).max(4)
     }
 
-    /// Maps one sample.
-    pub fn sample(&self, source: &[T], target: &mut [T]) {
+    /// Samples that [`Self::samples`] had best be given together.
+    pub fn batch(&self) -> usize {
+        match self.groups == 1 && self.pixels < SMALL && !self.pixels.is_multiple_of(PANEL) {
+            true => SMALL / self.pixels,
+            false => 1,
+        }
+    }
+
+    /// Maps one sample or, if [`Self::batch`] says so, several.
+    pub fn samples(&self, source: &[T], target: &mut [T]) {
+        let images = source.len() / (self.from * self.pixels);
+        if self.groups == 1 && images > 1 {
+            let panels = (images * self.pixels).div_ceil(PANEL);
+            return parallel::with_scratch(panels * (self.from + ROWS) * PANEL, |scratch| {
+                let (panels, results) = scratch.split_at_mut(panels * self.from * PANEL);
+                dispatch(Images { map: self, source, target, panels, results })
+            });
+        }
         let together = self.together();
         parallel::with_scratch((together * self.from + self.to) * PANEL, |scratch| {
             let (panels, result) = scratch.split_at_mut(together * self.from * PANEL);
@@ -98,6 +119,49 @@ impl<T: Float> Kernel for Image<'_, T> {
     }
 }
 
+/// Some small images, as one that has the pixels of all of them.
+struct Images<'a, T> {
+    map: &'a Map<'a, T>,
+    source: &'a [T],
+    target: &'a mut [T],
+    /// Scratch for panels of all channels that are read, and for [`ROWS`] of those that are written.
+    panels: &'a mut [T],
+    results: &'a mut [T],
+}
+
+impl<T: Float> Kernel for Images<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<I: Isa>(self) {
+        let Self { map, source, target, panels, results } = self;
+        let (pixels, images) = (map.pixels, source.len() / (map.from * map.pixels));
+        let columns = (images * pixels).next_multiple_of(PANEL);
+        for (image, source) in source.chunks_exact(map.from * pixels).enumerate() {
+            for (channel, source) in source.chunks_exact(pixels).enumerate() {
+                I::prefetch(source.as_ptr().wrapping_add(map.from * pixels));
+                let mut source = source;
+                let mut column = image * pixels;
+                while !source.is_empty() {
+                    let (panel, place) = (column / PANEL, column % PANEL);
+                    let (piece, rest) = source.split_at(source.len().min(PANEL - place));
+                    copy(piece, &mut panels[(panel * map.from + channel) * PANEL + place..][..piece.len()]);
+                    (source, column) = (rest, column + piece.len());
+                }
+            }
+        }
+        for rows in pieces(map.to, ROWS) {
+            map.rows::<I>(0, rows.clone(), panels, results, columns, columns);
+            for (image, target) in target.chunks_exact_mut(map.to * pixels).enumerate() {
+                let target = target[rows.start * pixels..rows.end * pixels].chunks_exact_mut(pixels);
+                for (target, result) in target.zip(results.chunks_exact(columns)) {
+                    copy(&result[image * pixels..][..pixels], target);
+                }
+            }
+        }
+    }
+}
+
 /// Where pixels that are worked on together start and how many they are: some panels, or all there are if they do not
 /// fill one. A panel at the end overlaps the one before.
 #[inline(always)]
@@ -124,33 +188,49 @@ impl<T: Float> Map<'_, T> {
     /// Some panels of pixels of a group, the rows of the target `distance` numbers apart.
     #[inline(always)]
     fn panels<I: Isa>(&self, group: usize, values: &[T], target: &mut [T], distance: usize, columns: usize) {
+        assert!(target.len() >= (self.to - 1) * distance + columns);
+        for rows in pieces(self.to, ROWS) {
+            let target = &mut target[rows.start * distance..];
+            self.rows::<I>(group, rows, values, target, distance, columns);
+        }
+    }
+
+    /// Some channels of that, from the first row of the target on.
+    #[inline(always)]
+    fn rows<I: Isa>(
+        &self,
+        group: usize,
+        rows: Range<usize>,
+        values: &[T],
+        target: &mut [T],
+        distance: usize,
+        columns: usize,
+    ) {
         let weight = &self.weight[group * self.from * self.to..][..self.from * self.to];
-        assert!(values.len() >= self.from * columns && target.len() >= (self.to - 1) * distance + columns);
+        assert!(values.len() >= self.from * columns && target.len() >= (rows.len() - 1) * distance + columns);
         if let Some(bias) = self.bias {
-            for (channel, bias) in bias[group * self.to..][..self.to].iter().enumerate() {
-                target[channel * distance..][..columns].fill(*bias);
+            for (row, bias) in bias[group * self.to..][rows.clone()].iter().enumerate() {
+                target[row * distance..][..columns].fill(*bias);
             }
         }
-        for rows in pieces(self.to, ROWS) {
-            let product = Product {
-                left: weight[rows.start * self.row..].as_ptr(),
-                left_row: self.row,
-                left_column: self.column,
-                right: values.as_ptr(),
-                right_row: PANEL,
-                right_panel: self.from * PANEL,
-                target: target[rows.start * distance..].as_mut_ptr(),
-                target_row: distance,
-                target_panel: PANEL,
-                rows: rows.len(),
-                depth: self.from,
-                columns,
-            };
-            // SAFETY: the assertion above, and the weights are as many.
-            match self.bias {
-                Some(_) => unsafe { product.run::<I, true>() },
-                None => unsafe { product.run::<I, false>() },
-            }
+        let product = Product {
+            left: weight[rows.start * self.row..].as_ptr(),
+            left_row: self.row,
+            left_column: self.column,
+            right: values.as_ptr(),
+            right_row: PANEL,
+            right_panel: self.from * PANEL,
+            target: target.as_mut_ptr(),
+            target_row: distance,
+            target_panel: PANEL,
+            rows: rows.len(),
+            depth: self.from,
+            columns,
+        };
+        // SAFETY: the assertion above, and the weights are as many.
+        match self.bias {
+            Some(_) => unsafe { product.run::<I, true>() },
+            None => unsafe { product.run::<I, false>() },
         }
     }
 }

@@ -4,9 +4,9 @@
 use super::algorithm;
 use super::geometry::Geometry;
 use crate::norm::{
-    Backward, BatchNormOutput, Channel, Epilogue, Follows, Held, NormGradient, PlaneMoments, Sums,
+    Backward, BatchNormOutput, Channel, Epilogue, Follows, Held, NormGradient, Observer, Sums,
 };
-use crate::norm::{maxima, moments};
+use crate::norm::{moments, normalise_in_place};
 use crate::op::Run;
 use crate::reduce::ChannelSums;
 use crate::simd::Float;
@@ -44,10 +44,10 @@ struct Conv {
 }
 
 impl Conv {
-    fn forward<T: Float>(&self, bias: Option<&[T]>, moments: Option<&PlaneMoments>) -> Result<Tensor> {
+    fn forward<T: Float>(&self, bias: Option<&[T]>, observer: Option<&Observer<'_, T>>) -> Result<Tensor> {
         let (g, weight) = (&self.geometry, host(&self.weight));
         let weight = weight.values::<T>()?;
-        let y = self.x.read(|x| algorithm::forward(g, x, weight, bias, moments))?;
+        let y = self.x.read(|x| algorithm::forward(g, x, weight, bias, observer))?;
         Tensor::from_vec(y, &g.output_shape(), &Device::Cpu)
     }
 
@@ -83,26 +83,26 @@ pub(crate) fn convolve_and_normalise(
 ) -> Result<BatchNormOutput<Value>> {
     let conv = Conv { geometry, x: x.held().clone(), weight: weight.as_tensor().clone() };
     let (dims, dtype) = (geometry.output_shape(), conv.weight.dtype());
-    let (y, channels) = with_float!(OP, dtype, T => {
+    let pooling = norm.epilogue == Epilogue::ReluMaxPool;
+    let (y, channels, pooled) = with_float!(OP, dtype, T => {
         let (gamma, beta) = (host(norm.gamma.as_tensor()), host(norm.beta.as_tensor()));
-        let (y, moments) = PlaneMoments::gather(&dims, |moments| conv.forward::<T>(None, Some(moments)));
-        let parameters = gamma.values::<T>()?.iter().zip(beta.values::<T>()?);
+        let (gamma, beta) = (gamma.values::<T>()?, beta.values::<T>()?);
+        let convolve = |observer: &Observer<'_, T>| conv.forward(None, Some(observer));
+        let (y, moments, mut pooled) = Observer::observe(&dims, gamma, pooling, convolve);
         let channel = |(moments, (gamma, beta)): (_, (&T, &T))| {
             Channel::new(moments, norm.eps, gamma.to_f64(), beta.to_f64())
         };
-        Ok((y?, moments.into_iter().zip(parameters).map(channel).collect::<Rc<[_]>>()))
+        let channels: Rc<[Channel]> = moments.into_iter().zip(gamma.iter().zip(beta)).map(channel).collect();
+        let shape = [dims[0], dims[1], dims[2] / 2, dims[3] / 2];
+        normalise_in_place(&mut pooled, shape[2] * shape[3], &channels);
+        let pooled = pooling.then(|| Tensor::from_vec(pooled, &shape, &Device::Cpu)).transpose()?;
+        Ok((y?, channels, pooled))
     })?;
     let [mean, variance] = moments(&channels, dtype)?;
     let epilogue = norm.epilogue;
-    let output = match epilogue {
-        Epilogue::ReluMaxPool => Held::Whole(maxima(&y, &channels)?),
-        Epilogue::Relu | Epilogue::None => {
-            Held::normalised(y.clone(), channels.clone(), epilogue == Epilogue::Relu)
-        }
-    };
-    let pooled = match &output {
-        Held::Whole(pooled) => Some(pooled.clone()),
-        Held::Normalised(_) => None,
+    let output = match &pooled {
+        Some(pooled) => Held::Whole(pooled.clone()),
+        None => Held::normalised(y.clone(), channels.clone(), epilogue == Epilogue::Relu),
     };
     let step = Step { conv, y, channels, epilogue, pooled };
     let output = Value::record(

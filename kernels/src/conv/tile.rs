@@ -14,6 +14,9 @@ use std::ops::Range;
 /// With all 16 in use the compiler moves sums to memory and back in the innermost loop.
 pub(super) const BLOCK: usize = 6;
 
+/// Numbers of a vector of a wide instruction set.
+pub(super) const WIDE: usize = 2 * LANES;
+
 /// Cuts channels into blocks of at most [`BLOCK`].
 pub(super) fn blocks(channels: usize) -> impl Iterator<Item = Range<usize>> {
     pieces(channels, BLOCK)
@@ -54,6 +57,8 @@ impl<T: Float> PackedWeights<T> {
 
 /// Where the vectors of a tile start, in the padded planes and in the result.
 pub(super) struct Tiles {
+    /// Numbers of a vector, [`LANES`] or [`WIDE`].
+    pub lanes: usize,
     pub starts: Vec<(usize, usize)>,
     /// Results go straight to the target, otherwise to a buffer with the row distance of the planes.
     pub direct: bool,
@@ -75,30 +80,40 @@ pub(super) struct Job<'a, T> {
 }
 
 impl<T: Float> Job<'_, T> {
-    /// Vectors a tile are chosen so that the accumulators nearly fill the 16 registers.
+    /// Vectors a tile are chosen so that the accumulators nearly fill the 16 registers, or the 32 of a wide instruction set.
     #[inline(always)]
     pub fn block<I: Isa>(&self, size: usize, out: &mut [T]) {
+        if self.tiles.lanes == WIDE {
+            return match size {
+                1 => self.all_tiles::<I, WIDE, 1, 4>(out),
+                2 => self.all_tiles::<I, WIDE, 2, 4>(out),
+                3 => self.all_tiles::<I, WIDE, 3, 4>(out),
+                4 => self.all_tiles::<I, WIDE, 4, 4>(out),
+                5 => self.all_tiles::<I, WIDE, 5, 4>(out),
+                _ => self.all_tiles::<I, WIDE, BLOCK, 4>(out),
+            };
+        }
         match size {
-            1 if self.tiles.starts.len() > 4 => self.all_tiles::<I, 1, 8>(out),
-            1 => self.all_tiles::<I, 1, 4>(out),
-            2 => self.all_tiles::<I, 2, 4>(out),
-            3 => self.all_tiles::<I, 3, 3>(out),
-            4 => self.all_tiles::<I, 4, 2>(out),
-            5 => self.all_tiles::<I, 5, 2>(out),
-            _ => self.all_tiles::<I, BLOCK, 2>(out),
+            1 if self.tiles.starts.len() > 4 => self.all_tiles::<I, LANES, 1, 8>(out),
+            1 => self.all_tiles::<I, LANES, 1, 4>(out),
+            2 => self.all_tiles::<I, LANES, 2, 4>(out),
+            3 => self.all_tiles::<I, LANES, 3, 3>(out),
+            4 => self.all_tiles::<I, LANES, 4, 2>(out),
+            5 => self.all_tiles::<I, LANES, 5, 2>(out),
+            _ => self.all_tiles::<I, LANES, BLOCK, 2>(out),
         }
     }
 
     #[inline(always)]
-    fn all_tiles<I: Isa, const CHANNELS: usize, const VECTORS: usize>(&self, out: &mut [T]) {
+    fn all_tiles<I: Isa, const N: usize, const CHANNELS: usize, const VECTORS: usize>(&self, out: &mut [T]) {
         let starts = &self.tiles.starts;
         let taps = self.taps;
         let reach = taps.iter().max().unwrap_or(&0) + starts.iter().map(|s| s.0).max().unwrap_or(0);
         // The bounds of all reads and writes below, once a block instead of once a vector.
-        assert!((self.channels - 1) * self.channel + reach + LANES <= self.planes.len());
+        assert!((self.channels - 1) * self.channel + reach + N <= self.planes.len());
         assert!(self.packed.len() >= self.channels * taps.len() * CHANNELS);
         let last = starts.iter().map(|s| s.1).max().unwrap_or(0);
-        assert!((CHANNELS - 1) * self.tiles.channel + last + LANES <= out.len());
+        assert!((CHANNELS - 1) * self.tiles.channel + last + N <= out.len());
         for first in (0..starts.len()).step_by(VECTORS) {
             // A tile that is not full repeats its last vector.
             let mut tile = [(0, 0); VECTORS];
@@ -106,19 +121,19 @@ impl<T: Float> Job<'_, T> {
                 tile[v] = starts[(first + v).min(starts.len() - 1)];
             }
             // SAFETY: the assertions above.
-            unsafe { self.tile::<I, CHANNELS, VECTORS>(tile, out) };
+            unsafe { self.tile::<I, N, CHANNELS, VECTORS>(tile, out) };
         }
     }
 
     /// # Safety
     /// Every read of the planes and the weights and every write of `out` must be in bounds.
     #[inline(always)]
-    unsafe fn tile<I: Isa, const CHANNELS: usize, const VECTORS: usize>(
+    unsafe fn tile<I: Isa, const N: usize, const CHANNELS: usize, const VECTORS: usize>(
         &self,
         tile: [(usize, usize); VECTORS],
         out: &mut [T],
     ) {
-        let mut sums = [[Lanes::<T>::ZERO; VECTORS]; CHANNELS];
+        let mut sums = [[Lanes::<T, N>::ZERO; VECTORS]; CHANNELS];
         for c in 0..CHANNELS {
             sums[c] = [Lanes::splat(self.bias[c]); VECTORS];
         }

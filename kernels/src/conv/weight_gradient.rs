@@ -64,15 +64,20 @@ impl<'a> Plan<'a> {
         });
     }
 
-    /// The gradient in the layout of the weights, from the sums of all parts of the batch.
-    pub fn total<T: Float>(&self, partials: &[T]) -> Vec<T> {
+    /// The gradient in the layout of the weights, from the sums of all parts of the batch, which are added to the first.
+    pub fn total<T: Float>(&self, partials: &mut [T]) -> Vec<T> {
         let (g, pairs) = (self.g, self.pairs.len());
-        let weight = |at: usize| {
-            let (group, output, pair) = (at / pairs / g.outputs, at / pairs % g.outputs, at % pairs);
-            let place = group * self.group_len() + pair * self.columns() + output;
-            partials.chunks_exact(self.partial_len()).fold(T::ZERO, |sum, partial| sum + partial[place])
-        };
-        (0..g.groups * g.outputs * pairs).map(weight).collect()
+        let (total, rest) = partials.split_at_mut(self.partial_len());
+        for partial in rest.chunks_exact(total.len()) {
+            total.iter_mut().zip(partial).for_each(|(total, part)| *total += *part);
+        }
+        let mut weights = Vec::with_capacity(g.groups * g.outputs * pairs);
+        for group in total.chunks_exact(self.group_len()) {
+            for output in 0..g.outputs {
+                weights.extend(group[output..].iter().step_by(self.columns()));
+            }
+        }
+        weights
     }
 
     /// Outputs of a group, in whole vectors.

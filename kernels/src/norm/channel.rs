@@ -3,7 +3,7 @@
 use super::plane::normalise;
 use crate::parallel::Shared;
 use crate::reduce::sums;
-use crate::simd::{Float, Isa, Kernel, Lanes, prefetch};
+use crate::simd::{Float, Isa, Kernel, LANES, Lanes, prefetch};
 
 /// What is known of a channel after the forward pass.
 #[derive(Debug, Clone, Copy)]
@@ -64,9 +64,14 @@ pub(crate) struct Slopes<T> {
 impl<T: Float> Slopes<T> {
     /// [`Self::apply`], lane by lane.
     #[inline(always)]
-    pub fn lanes<I: Isa>(self, affine: Affine<T>, x: Lanes<T>, dy: Lanes<T>) -> Lanes<T> {
+    pub fn lanes<I: Isa, const N: usize>(
+        self,
+        affine: Affine<T>,
+        x: Lanes<T, N>,
+        dy: Lanes<T, N>,
+    ) -> Lanes<T, N> {
         let through = dy.mul_add::<I>(Lanes::splat(affine.scale), Lanes::splat(self.constant));
-        affine.deviation::<I>(x).mul_add::<I>(Lanes::splat(self.slope), through)
+        affine.deviation::<I, N>(x).mul_add::<I>(Lanes::splat(self.slope), through)
     }
 
     #[inline(always)]
@@ -88,12 +93,12 @@ pub(crate) struct Affine<T> {
 impl<T: Float> Affine<T> {
     /// [`Self::apply`], lane by lane.
     #[inline(always)]
-    pub fn lanes<I: Isa>(self, x: Lanes<T>) -> Lanes<T> {
-        self.deviation::<I>(x).mul_add::<I>(Lanes::splat(self.scale), Lanes::splat(self.shift))
+    pub fn lanes<I: Isa, const N: usize>(self, x: Lanes<T, N>) -> Lanes<T, N> {
+        self.deviation::<I, N>(x).mul_add::<I>(Lanes::splat(self.scale), Lanes::splat(self.shift))
     }
 
     #[inline(always)]
-    pub fn deviation<I: Isa>(self, x: Lanes<T>) -> Lanes<T> {
+    pub fn deviation<I: Isa, const N: usize>(self, x: Lanes<T, N>) -> Lanes<T, N> {
         I::sub_lanes(x, Lanes::splat(self.mean))
     }
 
@@ -159,12 +164,15 @@ impl Moments {
         Self { count, mean: centre + shift, squares: squares - deviations * shift }
     }
 
-    /// Of a few numbers, which are read twice.
+    /// Of a plane.
+    ///
+    /// Deviations are taken from the mean of its first numbers: as these are a part of it, the square of how far off that is
+    /// can be at most `values.len() / 16` times the variance.
     #[inline(always)]
     pub fn of<I: Isa, T: Float>(values: &[T]) -> Self {
-        let count = values.len() as f64;
-        let centre = T::from_f64(sums::<I, T, 1, 1>([values], |x| x)[0] / count);
-        Self::about::<I, T>(centre, values)
+        let first = &values[..values.len().min(2 * LANES)];
+        let centre = sums::<I, T, 1, 1>([first], |x| x)[0] / first.len() as f64;
+        Self::about::<I, T>(T::from_f64(centre), values)
     }
 
     /// Of some numbers, from their deviations from `centre`.

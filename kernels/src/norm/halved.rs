@@ -8,7 +8,10 @@
 use super::channel::{Affine, Place, Slopes};
 use crate::parallel::Shared;
 use crate::pool::{HALF, Pixels, eights, maximum, route};
-use crate::simd::{Float, Isa, Kernel, Lanes, prefetch};
+use crate::simd::{Float, Isa, Kernel, LANES, Lanes};
+
+/// Numbers of two vectors.
+const WIDE: usize = 2 * LANES;
 
 /// Planes of an image, and of the same image halved.
 #[derive(Clone, Copy)]
@@ -42,10 +45,36 @@ impl Halves {
     /// The maxima of a normalised plane, rectified.
     #[inline(always)]
     pub fn maxima<I: Isa, T: Float>(self, affine: Affine<T>, x: &[T], y: &mut [T]) {
+        self.each_window::<I, T>(x, y, |pixels| {
+            let best = maximum::<I, T>(affine.pixels::<I>(pixels));
+            I::gate(best, best)
+        });
+    }
+
+    /// What of every window will be its maximum after a normalisation by a positive or a negative factor.
+    #[inline(always)]
+    pub fn extremes<I: Isa, T: Float>(self, positive: bool, x: &[T], y: &mut [T]) {
+        // A normalisation is monotone, and so is its rounding.
+        if positive {
+            self.each_window::<I, T>(x, y, |pixels| maximum::<I, T>(pixels));
+        } else {
+            let minus = |lanes: Lanes<T>| I::sub_lanes(Lanes::ZERO, lanes);
+            self.each_window::<I, T>(x, y, |pixels| {
+                minus(maximum::<I, T>([
+                    minus(pixels[0]),
+                    minus(pixels[1]),
+                    minus(pixels[2]),
+                    minus(pixels[3]),
+                ]))
+            });
+        }
+    }
+
+    #[inline(always)]
+    fn each_window<I: Isa, T: Float>(self, x: &[T], y: &mut [T], value: impl Fn(Pixels<T>) -> Lanes<T>) {
         for (rows, y) in self.pairs(x).zip(y.chunks_exact_mut(self.windows.1)) {
             for eight in eights(self.windows.1) {
-                let best = maximum::<I, T>(affine.pixels::<I>(eight.load::<I, T>(rows)));
-                eight.store_one(I::gate(best, best), y);
+                eight.store_one(value(eight.load::<I, T>(rows)), y);
             }
         }
     }
@@ -61,7 +90,7 @@ impl Halves {
                 sum = I::add_lanes(sum, eight.fresh::<I, T>(gradient));
                 let mut products = Lanes::ZERO;
                 for i in 0..4 {
-                    products = affine.deviation::<I>(pixels[i]).mul_add::<I>(share[i], products);
+                    products = affine.deviation::<I, LANES>(pixels[i]).mul_add::<I>(share[i], products);
                 }
                 product = I::add_lanes(product, eight.fresh::<I, T>(products));
             }
@@ -90,10 +119,20 @@ impl Halves {
             alone(&rows[0][odd.clone()], &mut upper[odd.clone()]);
             alone(&rows[1][odd.clone()], &mut lower[odd]);
             for eight in eights(self.windows.1) {
+                if I::WIDE && size_of::<T>() == size_of::<f32>() {
+                    let pixels = [eight.load_row(rows[0]), eight.load_row(rows[1])];
+                    let normalised = [affine.lanes::<I, WIDE>(pixels[0]), affine.lanes::<I, WIDE>(pixels[1])];
+                    let mut parts = I::route(normalised, eight.load_one(dy));
+                    for i in 0..2 {
+                        parts[i] = slopes.lanes::<I, WIDE>(affine, pixels[i], parts[i]);
+                    }
+                    eight.store_rows(parts, [&mut *upper, &mut *lower]);
+                    continue;
+                }
                 let pixels = eight.load::<I, T>(rows);
                 let (_, mut parts) = share::<I, T>(affine, pixels, eight.load_one(dy));
                 for i in 0..4 {
-                    parts[i] = slopes.lanes::<I>(affine, pixels[i], parts[i]);
+                    parts[i] = slopes.lanes::<I, LANES>(affine, pixels[i], parts[i]);
                 }
                 eight.store::<I, T>(parts, [&mut *upper, &mut *lower]);
             }
@@ -134,36 +173,12 @@ impl<T: Float> Kernel for NormaliseHalves<'_, T> {
     }
 }
 
-/// [`Halves::maxima`] of a sample.
-pub(super) struct Maxima<'a, T> {
-    pub halves: Halves,
-    /// One a channel.
-    pub affines: &'a [Affine<T>],
-    pub x: &'a [T],
-    pub y: &'a mut [T],
-}
-
-impl<T: Float> Kernel for Maxima<'_, T> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run<I: Isa>(self) {
-        let Self { halves, affines, x, y } = self;
-        let planes = x.chunks_exact(x.len() / affines.len()).zip(y.chunks_exact_mut(halves.count()));
-        for ((x, y), affine) in planes.zip(affines) {
-            prefetch::<I, T>(x, x.len());
-            prefetch::<I, T>(y, y.len());
-            halves.maxima::<I, T>(*affine, x, y);
-        }
-    }
-}
-
 impl<T: Float> Affine<T> {
     #[inline(always)]
     fn pixels<I: Isa>(self, pixels: Pixels<T>) -> Pixels<T> {
         let mut normalised = pixels;
         for i in 0..4 {
-            normalised[i] = self.lanes::<I>(pixels[i]);
+            normalised[i] = self.lanes::<I, LANES>(pixels[i]);
         }
         normalised
     }

@@ -9,46 +9,111 @@ use super::halved::Halves;
 use crate::activation::rectify;
 use crate::parallel::{self, Shared};
 use crate::reduce::sums;
-use crate::simd::{Float, Isa, Kernel, Lanes, dispatch, prefetch};
+use crate::simd::{Float, Isa, Kernel, LANES, Lanes, dispatch, prefetch};
 use std::ops::Range;
 
-/// Moments of the planes of `[batch, channels, pixels]`, each taken as soon as it is written.
-pub(crate) struct PlaneMoments {
+/// What a batch norm wants to know of `[batch, channels, pixels]`, taken of each plane as soon as it is written.
+pub(crate) struct Observer<'a, T> {
+    channels: usize,
     pixels: usize,
-    planes: Shared<Moments>,
+    moments: Shared<Moments>,
+    windows: Option<Windows<'a, T>>,
 }
 
-impl PlaneMoments {
-    /// What `work` does, which must take the moments of all planes, and mean and variance of the channels.
-    pub fn gather<R>(dims: &[usize], work: impl FnOnce(&Self) -> R) -> (R, Vec<(f64, f64)>) {
-        let (planes, pixels) = (dims[0] * dims[1], dims[2..].iter().product());
-        let mut planes = vec![Moments::starting_at(0.0); planes];
-        let result = work(&Self { pixels, planes: Shared::new(&mut planes) });
-        (result, by_channel(&planes, dims[1]))
+/// The windows of a pooling behind the normalisation and the ReLU.
+struct Windows<'a, T> {
+    halves: Halves,
+    gamma: &'a [T],
+    /// What will be the maximum of each.
+    extremes: Shared<T>,
+}
+
+impl<'a, T: Float> Observer<'a, T> {
+    /// What `work` does, which must have all planes observed; mean and variance of the channels; and what of each window
+    /// of 2x2 will be its maximum after a multiplication by gamma, if there is a pooling.
+    pub fn observe<R>(
+        dims: &[usize],
+        gamma: &'a [T],
+        pooling: bool,
+        work: impl FnOnce(&Self) -> R,
+    ) -> (R, Vec<(f64, f64)>, Vec<T>) {
+        let (channels, pixels) = (dims[1], dims[2..].iter().product());
+        let mut moments = vec![Moments::starting_at(0.0); dims[0] * channels];
+        let halves = pooling.then(|| Halves::of(dims));
+        let mut result = None;
+        let extremes =
+            parallel::build(halves.map_or(0, |halves| moments.len() * halves.count()), |extremes| {
+                let extremes = Shared::new(extremes);
+                let windows = halves.map(|halves| Windows { halves, gamma, extremes });
+                result = Some(work(&Self { channels, pixels, moments: Shared::new(&mut moments), windows }));
+            });
+        (result.expect("it was built"), by_channel(&moments, channels), extremes)
     }
 
-    /// Of some whole planes, the values from number `start` on; every plane must be taken by one job.
-    pub fn take<T: Float>(&self, start: usize, values: &[T]) {
+    /// Some whole planes, the values from number `start` on; every plane must be shown by one job.
+    pub fn see(&self, start: usize, values: &[T]) {
         let first = start / self.pixels;
+        let planes = first..first + values.len() / self.pixels;
         // SAFETY: a plane has one job.
-        let planes = unsafe { self.planes.range(first..first + values.len() / self.pixels) };
-        dispatch(TakeMoments { values, planes });
+        let moments = unsafe { self.moments.range(planes.clone()) };
+        let extremes = self.windows.as_ref().map(|windows| {
+            let count = windows.halves.count();
+            // SAFETY: as above.
+            unsafe { windows.extremes.range(planes.start * count..planes.end * count) }
+        });
+        dispatch(See { observer: self, first, values, moments, extremes });
     }
 }
 
-struct TakeMoments<'a, T> {
+struct See<'a, T> {
+    observer: &'a Observer<'a, T>,
+    /// Index of the first plane.
+    first: usize,
     values: &'a [T],
-    planes: &'a mut [Moments],
+    moments: &'a mut [Moments],
+    extremes: Option<&'a mut [T]>,
 }
 
-impl<T: Float> Kernel for TakeMoments<'_, T> {
+impl<T: Float> Kernel for See<'_, T> {
     type Output = ();
 
     #[inline(always)]
     fn run<I: Isa>(self) {
-        let pixels = self.values.len() / self.planes.len();
-        for (plane, values) in self.planes.iter_mut().zip(self.values.chunks_exact(pixels)) {
-            *plane = Moments::of::<I, T>(values);
+        let Self { observer, first, values, moments, mut extremes } = self;
+        for (i, (moments, values)) in moments.iter_mut().zip(values.chunks_exact(observer.pixels)).enumerate()
+        {
+            *moments = Moments::of::<I, T>(values);
+            if let (Some(Windows { halves, gamma, .. }), Some(extremes)) = (&observer.windows, &mut extremes)
+            {
+                let gamma = gamma[(first + i) % observer.channels];
+                let target = &mut extremes[i * halves.count()..][..halves.count()];
+                halves.extremes::<I, T>(!(gamma < T::ZERO), values, target);
+            }
+        }
+    }
+}
+
+/// Normalises and rectifies `[batch, channels, pixels]` in place.
+pub(crate) fn normalise_in_place<T: Float>(values: &mut [T], pixels: usize, channels: &[Channel]) {
+    let affines: &Vec<Affine<T>> = &channels.iter().map(Channel::affine).collect();
+    parallel::for_each_chunk(values, pixels * channels.len(), |_, sample| {
+        dispatch(NormaliseInPlace { sample, pixels, affines });
+    });
+}
+
+struct NormaliseInPlace<'a, T> {
+    sample: &'a mut [T],
+    pixels: usize,
+    affines: &'a [Affine<T>],
+}
+
+impl<T: Float> Kernel for NormaliseInPlace<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<I: Isa>(self) {
+        for (plane, affine) in self.sample.chunks_exact_mut(self.pixels).zip(self.affines) {
+            plane.iter_mut().for_each(|value| *value = rectify(affine.apply::<I>(*value)));
         }
     }
 }
@@ -149,7 +214,7 @@ impl<T: Float> Backward<'_, T> {
                 sums::<I, T, 2, 2>([x, dy], |[x, dy]| [dy, I::mul_lanes(I::sub_lanes(x, centre), dy)])
             }
             Follows::Relu => sums::<I, T, 2, 2>([x, dy], |[x, dy]| {
-                let dy = I::gate(affine.lanes::<I>(x), dy);
+                let dy = I::gate(affine.lanes::<I, LANES>(x), dy);
                 [dy, I::mul_lanes(I::sub_lanes(x, centre), dy)]
             }),
             Follows::Pooling(halves, y) => {

@@ -47,6 +47,27 @@ impl Eight {
         }
     }
 
+    /// The pixels of a row, in their order.
+    #[inline(always)]
+    pub fn load_row<T: Float>(self, row: &[T]) -> Lanes<T, { 2 * LANES }> {
+        let [p, q] = self.places;
+        let mut both = [T::ZERO; 2 * LANES];
+        both[..LANES].copy_from_slice(&row[2 * p..][..LANES]);
+        both[LANES..].copy_from_slice(&row[2 * q..][..LANES]);
+        Lanes::from_array(both)
+    }
+
+    /// The reverse of [`Self::load_row`] for both rows.
+    #[inline(always)]
+    pub fn store_rows<T: Float>(self, pixels: [Lanes<T, { 2 * LANES }>; 2], rows: [&mut [T]; 2]) {
+        let ([p, q], [upper, lower]) = (self.places, rows);
+        for (pixels, row) in [(pixels[0], upper), (pixels[1], lower)] {
+            let both = pixels.to_array();
+            row[2 * p..][..LANES].copy_from_slice(&both[..LANES]);
+            row[2 * q..][..LANES].copy_from_slice(&both[LANES..]);
+        }
+    }
+
     /// One number of each window, from a row of them.
     #[inline(always)]
     pub fn load_one<T: Float>(self, row: &[T]) -> Lanes<T> {

@@ -127,6 +127,21 @@ macro_rules! avx {
             }
 
             #[inline(always)]
+            fn route<T: Float>(
+                rows: [Lanes<T, { 2 * LANES }>; 2],
+                dy: Lanes<T>,
+            ) -> [Lanes<T, { 2 * LANES }>; 2] {
+                if !(Self::WIDE && TypeId::of::<T>() == TypeId::of::<f32>()) {
+                    return Portable::route(rows, dy);
+                }
+                // SAFETY: as in `larger`; a wide instruction set is AVX-512.
+                match unsafe { route_avx512(transmute_copy(&rows), transmute_copy(&dy)) } {
+                    Some(parts) => unsafe { transmute_copy(&parts) },
+                    None => route_nan(rows, dy),
+                }
+            }
+
+            #[inline(always)]
             fn unzip<T: Float>(vectors: [Lanes<T>; 2]) -> [Lanes<T>; 2] {
                 if TypeId::of::<T>() != TypeId::of::<f32>() {
                     return Portable::unzip(vectors);
@@ -228,4 +243,36 @@ unsafe fn transpose_avx(v: [__m256; LANES]) -> [__m256; LANES] {
         }
     }
     result
+}
+
+/// [`Isa::route`] if there is a NaN.
+#[cold]
+#[inline(never)]
+fn route_nan<T: Float>(rows: [Lanes<T, { 2 * LANES }>; 2], dy: Lanes<T>) -> [Lanes<T, { 2 * LANES }>; 2] {
+    Portable::route(rows, dy)
+}
+
+/// [`Isa::route`] if there is no NaN: whoever equals the maximum of a window, and is the first.
+///
+/// # Safety
+/// The processor must have AVX-512.
+#[inline(always)]
+unsafe fn route_avx512([upper, lower]: [__m512; 2], dy: __m256) -> Option<[__m512; 2]> {
+    /// The left pixels of windows.
+    const LEFT: u16 = 0x5555;
+    unsafe {
+        if _mm512_cmp_ps_mask::<_CMP_UNORD_Q>(upper, lower) != 0 {
+            return None;
+        }
+        let rows = _mm512_max_ps(upper, lower);
+        let best = _mm512_max_ps(rows, _mm512_permute_ps::<0b10_11_00_01>(rows));
+        let on = _mm512_cmp_ps_mask::<_CMP_GT_OQ>(best, _mm512_setzero_ps());
+        let first = |equal: u16| equal & !((equal & LEFT) << 1);
+        let above = first(_mm512_mask_cmp_ps_mask::<_CMP_EQ_OQ>(on, upper, best));
+        let windows = (above | above >> 1) & LEFT;
+        let below = first(_mm512_mask_cmp_ps_mask::<_CMP_EQ_OQ>(on, lower, best)) & !(windows | windows << 1);
+        let twice = _mm512_setr_epi32(0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5, 6, 6, 7, 7);
+        let dy = _mm512_permutexvar_ps(twice, _mm512_castps256_ps512(dy));
+        Some([_mm512_maskz_mov_ps(above, dy), _mm512_maskz_mov_ps(below, dy)])
+    }
 }

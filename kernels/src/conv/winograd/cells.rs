@@ -3,7 +3,7 @@
 use super::super::interleave::{gather_row, scatter_row};
 use super::super::product::PANEL;
 use super::transform::TILE;
-use crate::simd::{Float, Isa, LANES, Lanes};
+use crate::simd::{Float, Isa, LANES, LINE, Lanes};
 use std::ops::Range;
 
 /// One group's channels of a sample as `[channels / lanes][rows][columns][lanes]`, with room around the image.
@@ -85,6 +85,7 @@ impl Cells {
                     let channel = cell * lanes + first;
                     let source = &source[channel * height * width + row * width..];
                     let channels = (height * width, self.channels - channel);
+                    prefetch_rows::<I, T>(source, height * width, width, lanes * height * width);
                     gather_row::<I, T>(source, channels, width, &mut target[first..], lanes);
                 }
             }
@@ -101,12 +102,32 @@ impl Cells {
                 let channels = (height * width, self.channels - channel);
                 let target = &mut target[channel * height * width..];
                 let bias = bias.map(|bias| first_lanes(&bias[channel..]));
-                let rows = source.chunks_exact(self.columns * lanes).skip(self.padding.0);
-                for (row, source) in rows.take(height).enumerate() {
-                    let source = &source[self.padding.1 * lanes + first..];
-                    scatter_row::<I, T>(source, lanes, bias, width, &mut target[row * width..], channels);
+                for row in 0..height {
+                    let target = &mut target[row * width..];
+                    prefetch_rows::<I, T>(target, height * width, width, LANES * height * width);
+                    let place = (row + self.padding.0) * self.columns + self.padding.1;
+                    scatter_row::<I, T>(
+                        &source[place * lanes + first..],
+                        lanes,
+                        bias,
+                        width,
+                        target,
+                        channels,
+                    );
                 }
             }
+        }
+    }
+}
+
+/// Asks for what lies `distance` numbers behind a row of eight channels, the same row of other channels: a processor does not
+/// find out that by itself.
+#[inline(always)]
+fn prefetch_rows<I: Isa, T>(values: &[T], plane: usize, width: usize, distance: usize) {
+    let start = values.as_ptr().wrapping_add(distance);
+    for channel in 0..LANES {
+        for column in (0..width).step_by(LINE / size_of::<T>()) {
+            I::prefetch(start.wrapping_add(channel * plane + column));
         }
     }
 }

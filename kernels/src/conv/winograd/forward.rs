@@ -1,6 +1,6 @@
 //! The forward pass.
 
-use super::super::algorithm::OutputMoments;
+use super::super::algorithm::OutputObserver;
 use super::super::geometry::Geometry;
 use super::super::product::{PANEL, Product};
 use super::cells::Cells;
@@ -21,7 +21,7 @@ pub(in super::super) fn forward<T: Float>(
     x: &Source<'_, T>,
     weight: &[T],
     bias: Option<&[T]>,
-    moments: OutputMoments<'_>,
+    observer: OutputObserver<'_, T>,
 ) -> Vec<T> {
     let (plan, panels) = (Plan::new::<T>(g, STREAMED_TILES), Plan::panels(g));
     let sample = g.groups * g.outputs * g.output_plane();
@@ -38,7 +38,7 @@ pub(in super::super) fn forward<T: Float>(
             parallel::with_scratch(Scratch::<T>::len(&plan) + room, |scratch| {
                 let (scratch, room) = scratch.split_at_mut(Scratch::<T>::len(&plan));
                 let plan = &plan;
-                dispatch(Samples { g, plan, panels, x, weights, bias, samples, y, scratch, room, moments })
+                dispatch(Samples { g, plan, panels, x, weights, bias, samples, y, scratch, room, observer })
             });
         })
     })
@@ -83,7 +83,7 @@ struct Samples<'a, T> {
     y: &'a mut [T],
     scratch: &'a mut [T],
     room: &'a mut [T],
-    moments: OutputMoments<'a>,
+    observer: OutputObserver<'a, T>,
 }
 
 impl<T: Float> Kernel for Samples<'_, T> {
@@ -91,7 +91,7 @@ impl<T: Float> Kernel for Samples<'_, T> {
 
     #[inline(always)]
     fn run<I: Isa>(self) {
-        let Self { g, plan, panels, x, weights, bias, samples, y, scratch, room, moments } = self;
+        let Self { g, plan, panels, x, weights, bias, samples, y, scratch, room, observer } = self;
         let plan = &plan.fit::<I, T>();
         let scratch = Scratch::new(plan, scratch);
         let (inputs, outputs) = (plan.frequencies(&plan.x), plan.frequencies(&plan.y));
@@ -129,8 +129,8 @@ impl<T: Float> Kernel for Samples<'_, T> {
             for (i, cells) in scratch.y.chunks_exact(plan.y.len()).take(samples.len()).enumerate() {
                 let y = &mut y[(i * g.groups + group) * y_len..][..y_len];
                 plan.y.scatter::<I, T>(cells, bias, y);
-                if let Some(moments) = moments {
-                    moments.take(((samples.start + i) * g.groups + group) * y_len, y);
+                if let Some(observer) = observer {
+                    observer.see(((samples.start + i) * g.groups + group) * y_len, y);
                 }
             }
         }
