@@ -1,5 +1,6 @@
 //! What the operations take and return: candle tensors, or values on a tape.
 
+use crate::activation::relu;
 use crate::conv::{Geometry, untaped};
 use crate::norm::{BatchNormOutput, Epilogue};
 use crate::op::Track;
@@ -35,6 +36,7 @@ pub(crate) mod sealed {
         ) -> Result<Option<BatchNormOutput<Self>>>;
         fn contiguous(&self) -> Result<Self>;
         fn add(&self, other: &Self) -> Result<Self>;
+        fn add_relu(&self, other: &Self) -> Result<Self>;
         fn concat(parts: &[&Self]) -> Result<Self>;
         fn reshape(&self, shape: &[usize]) -> Result<Self>;
         fn transpose(&self) -> Result<Self>;
@@ -78,6 +80,10 @@ impl sealed::Apply for Tensor {
 
     fn add(&self, other: &Self) -> Result<Self> {
         self + other
+    }
+
+    fn add_relu(&self, other: &Self) -> Result<Self> {
+        relu(&self.add(other)?)
     }
 
     fn concat(parts: &[&Self]) -> Result<Self> {

@@ -4,12 +4,14 @@
 //! operations of this crate that is a large part of a training step, so a [`Tape`] moves the first gradient
 //! in and adds only where a value is read twice. A step gives up its saved tensors as soon as it is done.
 
+use crate::activation::relu;
 use crate::combine::{Add, channels, join};
 use crate::conv::taped::{self, Norm};
 use crate::conv::{Geometry, untaped as untaped_convolution};
 use crate::norm::{BatchNormOutput, Epilogue, Held, Sums};
 use crate::op::{Run, Track};
 use crate::operand::sealed::Apply;
+use crate::residual;
 use crate::tensor::{check_dtypes, check_shape};
 use candle_core::{Error, Result, Tensor};
 use std::cell::RefCell;
@@ -247,6 +249,13 @@ impl Apply for Value {
         check_dtypes("add", &[("a", self.like()), ("b", other.like())])?;
         check_shape("add", "b", other.like(), self.like().dims())?;
         Self::apply([&self.contiguous()?, &other.contiguous()?], Add)
+    }
+
+    fn add_relu(&self, other: &Self) -> Result<Self> {
+        if self.like().device().is_cpu() {
+            return residual::taped(self, other);
+        }
+        relu(&self.add(other)?)
     }
 
     fn concat(parts: &[&Self]) -> Result<Self> {

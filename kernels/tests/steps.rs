@@ -39,13 +39,16 @@ enum Reader {
     Convolution,
     /// The sum at the end, which needs the numbers.
     Sum,
+    /// The ReLU of its sum with the second batch norm's output, if they have one shape.
+    Residual,
 }
 
 fn net() -> impl Strategy<Value = Net> {
     let sizes = (1..=3usize, 1..=3usize, 9..=24usize, 9..=24usize, 1..=9usize, 1..=9usize);
     let convolution = 0..CONVOLUTIONS.len();
     let epilogue = || prop::sample::select(EPILOGUES.to_vec());
-    let reader = prop::sample::select(vec![Reader::Nobody, Reader::Convolution, Reader::Sum]);
+    let reader =
+        prop::sample::select(vec![Reader::Nobody, Reader::Convolution, Reader::Sum, Reader::Residual]);
     let gamma = prop::sample::select(vec![1.0, 1.0, 1e-3, 0.0]);
     (sizes, convolution.clone(), convolution, epilogue(), epilogue(), reader, gamma, any::<u64>()).prop_map(
         |((batch, colours, h, w, first, second), a, b, e, f, reader, gamma, seed)| Net {
@@ -113,15 +116,23 @@ impl Net {
             Reader::Nobody => None,
             Reader::Convolution => Some(conv2d(&between, &p[4], None, &Conv2dConfig::default())?),
             Reader::Sum => Some(between.clone()),
+            Reader::Residual => None,
         };
         let second = norm(&between, 1, 5)?;
-        let mut ends = vec![flatten(&second.output)?];
+        let same_size =
+            self.epilogues[1] != Epilogue::ReluMaxPool && CONVOLUTIONS[self.convolutions[1]].1 % 2 == 1;
+        let alike = channels[1] == self.outputs(1, channels[1]) && same_size;
+        let end = match self.reader == Reader::Residual && alike {
+            true if fused => add_relu(&between, &second.output)?,
+            true => relu(&add(&between, &second.output)?)?,
+            false => second.output,
+        };
+        let mut ends = vec![flatten(&end)?];
         if let Some(aside) = aside {
             ends.push(flatten(&aside)?);
         }
-        let count = |x: &BatchNormOutput<V>| Tensor::new(&[x.count as f64], &Device::Cpu);
-        let statistics =
-            vec![first.mean, first.variance, second.mean.clone(), second.variance.clone(), count(&second)?];
+        let count = Tensor::new(&[second.count as f64], &Device::Cpu)?;
+        let statistics = vec![first.mean, first.variance, second.mean, second.variance, count];
         Ok((concat(&ends.iter().collect::<Vec<_>>())?, statistics))
     }
 }
@@ -180,6 +191,24 @@ proptest! {
     #[test]
     fn agree_with_their_parts(net in net()) {
         check(&net, DType::F64, 1e-10)?;
+    }
+}
+
+#[test]
+fn agree_at_the_end_of_a_residual_block() {
+    let all = (0..CONVOLUTIONS.len() - 1).flat_map(|c| [(c, Epilogue::Relu), (c, Epilogue::None)]);
+    for (convolution, epilogue) in all {
+        let net = Net {
+            image: [3, 5, 13, 12],
+            channels: [5, 5],
+            convolutions: [convolution; 2],
+            epilogues: [Epilogue::Relu, epilogue],
+            reader: Reader::Residual,
+            gamma: 1.0,
+            seed: 6,
+        };
+        check(&net, DType::F64, 1e-10).unwrap();
+        check(&net, DType::F32, 1e-4).unwrap();
     }
 }
 

@@ -105,7 +105,7 @@ pub fn activation<'a, V: Operand>(
     run.take(layer)
 }
 
-/// Shows every layer's output in evaluation mode; that of a batch norm has what it computes for others in it.
+/// Shows every layer's output in evaluation mode; that of a batch norm or a sum has what it computes for others in it.
 pub(crate) fn each_output<'a, V: Operand>(
     architecture: &Architecture,
     param: &dyn Fn(ParamKey) -> Result<&'a V>,
@@ -217,6 +217,9 @@ impl<'r, 'a, V: Operand> Run<'r, 'a, V> {
                 ops::avg_pool2d_excluding_padding(&inputs[0], &pool_config(&window))
             }
             Layer::GlobalAveragePool => ops::global_avg_pool2d(&inputs[0]),
+            Layer::Add if inputs.len() == 2 && self.rectifies(node.id, last) => {
+                ops::add_relu(&inputs[0], &inputs[1])
+            }
             Layer::Add => inputs[1..].iter().try_fold(inputs[0].clone(), |sum, next| ops::add(&sum, next)),
             Layer::Multiply => ops::multiply(&inputs[0], &inputs[1]),
             Layer::Mix => ops::mix(&inputs[0], &inputs[1], param(Role::Lambda)?),
@@ -236,10 +239,9 @@ impl<'r, 'a, V: Operand> Run<'r, 'a, V> {
 
     /// In training, the batch norm that alone reads a convolution without a bias: they are one step.
     fn norm_behind(&self, conv: &Node, last: LayerId) -> Option<(LayerId, f64)> {
-        let alone = matches!(self.mode, Mode::Train { .. })
-            && conv.id != last
+        let fits = matches!(self.mode, Mode::Train { .. })
             && matches!(conv.layer, Layer::Conv(Conv { bias: false, .. }));
-        let reader = alone.then(|| self.architecture.only_consumer(conv.id))??;
+        let reader = self.reader(conv.id, last).filter(|_| fits)?;
         match reader.layer {
             Layer::BatchNorm { eps } => Some((reader.id, eps)),
             _ => None,
@@ -269,14 +271,25 @@ impl<'r, 'a, V: Operand> Run<'r, 'a, V> {
         output
     }
 
+    /// Whether only a ReLU reads a layer, which then is to compute that ReLU too.
+    fn rectifies(&mut self, id: LayerId, last: LayerId) -> bool {
+        let relu = self.reader(id, last).filter(|reader| reader.layer == Layer::RELU);
+        self.fused.extend(relu.map(|relu| relu.id));
+        relu.is_some()
+    }
+
+    /// The only layer that reads another, unless the pass itself does.
+    fn reader(&self, id: LayerId, last: LayerId) -> Option<&'r Node> {
+        if id == last { None } else { self.architecture.only_consumer(id) }
+    }
+
     /// A batch norm that only a ReLU reads computes that ReLU too, and the pooling that alone reads the ReLU; those
     /// then pass on what they get.
     fn fuse(&mut self, norm: LayerId, last: LayerId) -> ops::Epilogue {
-        let reader = |id| if id == last { None } else { self.architecture.only_consumer(id) };
-        let Some(relu) = reader(norm).filter(|reader| reader.layer == Layer::RELU) else {
+        let Some(relu) = self.reader(norm, last).filter(|reader| reader.layer == Layer::RELU) else {
             return ops::Epilogue::None;
         };
-        let pool = reader(relu.id).filter(|reader| halves(&reader.layer));
+        let pool = self.reader(relu.id, last).filter(|reader| halves(&reader.layer));
         self.fused.extend([Some(relu), pool].into_iter().flatten().map(|node| node.id));
         if pool.is_some() { ops::Epilogue::ReluMaxPool } else { ops::Epilogue::Relu }
     }

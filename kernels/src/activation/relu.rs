@@ -94,10 +94,11 @@ impl Compute<2> for ReluGradient {
     }
 }
 
-struct Gate<'a, T> {
-    y: &'a [T],
-    dy: &'a [T],
-    dx: &'a mut [T],
+/// `dy` where `y` is not zero or less.
+pub(crate) struct Gate<'a, T> {
+    pub y: &'a [T],
+    pub dy: &'a [T],
+    pub dx: &'a mut [T],
 }
 
 impl<T: Float> Kernel for Gate<'_, T> {

@@ -20,7 +20,7 @@ const OP: &str = "conv2d";
 
 /// A convolution on the CPU; the arguments are contiguous and fit together.
 pub(crate) fn convolve(x: &Value, weight: &Value, bias: Option<&Value>, geometry: Geometry) -> Result<Value> {
-    let conv = Conv { geometry, x: x.held().clone(), weight: weight.as_tensor().clone() };
+    let conv = Conv { geometry, x: x.held().read_by_one_more(), weight: weight.as_tensor().clone() };
     let y = with_float!(OP, conv.weight.dtype(), T => {
         let bias = bias.map(|bias| host(bias.as_tensor()));
         conv.forward::<T>(bias.as_ref().map(|host| host.values()).transpose()?, None)
@@ -81,7 +81,7 @@ pub(crate) fn convolve_and_normalise(
     geometry: Geometry,
     norm: &Norm<'_>,
 ) -> Result<BatchNormOutput<Value>> {
-    let conv = Conv { geometry, x: x.held().clone(), weight: weight.as_tensor().clone() };
+    let conv = Conv { geometry, x: x.held().read_by_one_more(), weight: weight.as_tensor().clone() };
     let (dims, dtype) = (geometry.output_shape(), conv.weight.dtype());
     let pooling = norm.epilogue == Epilogue::ReluMaxPool;
     let (y, channels, pooled) = with_float!(OP, dtype, T => {

@@ -7,7 +7,7 @@ use crate::simd::Float;
 use crate::source::Source;
 use crate::tensor::{host, with_float};
 use candle_core::{Device, Result, Tensor};
-use std::cell::OnceCell;
+use std::cell::{Cell, OnceCell};
 use std::rc::Rc;
 
 /// A tensor, or what becomes one if somebody needs all of it.
@@ -24,12 +24,20 @@ pub(crate) struct Pending {
     channels: Rc<[Channel]>,
     relu: bool,
     whole: OnceCell<Tensor>,
+    /// How many operations read it as it is computed.
+    readers: Cell<usize>,
 }
 
 impl Held {
     /// `x` must be `[batch, channels, ...]`, contiguous, on the CPU, in f32 or f64.
     pub fn normalised(x: Tensor, channels: Rc<[Channel]>, relu: bool) -> Self {
-        Self::Normalised(Rc::new(Pending { x, channels, relu, whole: OnceCell::new() }))
+        Self::Normalised(Rc::new(Pending {
+            x,
+            channels,
+            relu,
+            whole: OnceCell::new(),
+            readers: Cell::new(0),
+        }))
     }
 
     /// The numbers; computed once.
@@ -48,6 +56,14 @@ impl Held {
         }
     }
 
+    /// For one more operation that will [`read`](Self::read).
+    pub fn read_by_one_more(&self) -> Self {
+        if let Self::Normalised(pending) = self {
+            pending.readers.set(pending.readers.get() + 1);
+        }
+        self.clone()
+    }
+
     /// Shows the numbers, which must be contiguous and on the CPU, to somebody who reads them plane by plane.
     pub fn read<T: Float, R>(&self, reader: impl FnOnce(&Source<'_, T>) -> R) -> Result<R> {
         match self {
@@ -57,14 +73,14 @@ impl Held {
     }
 
     /// Gives somebody who computes the gradient of these numbers a place for the sums that the batch norm will need,
-    /// if that can be of use; and the sums.
+    /// if that is of use, that is if nobody else's gradient will be added; and the sums.
     pub fn sum<T: Float, R>(
         &self,
         of_use: bool,
         work: impl FnOnce(Option<&SumsOnTheWay<'_, T>>) -> R,
     ) -> Result<(R, Option<Vec<Sums>>)> {
         match self {
-            Self::Normalised(pending) if of_use && pending.whole.get().is_none() => {
+            Self::Normalised(pending) if of_use && pending.has_one_reader() => {
                 let x = host(&pending.x);
                 let follows = if pending.relu { Follows::Relu } else { Follows::Nothing };
                 let pixels = pending.pixels();
@@ -78,6 +94,10 @@ impl Held {
 }
 
 impl Pending {
+    fn has_one_reader(&self) -> bool {
+        self.whole.get().is_none() && self.readers.get() == 1
+    }
+
     fn pixels(&self) -> usize {
         self.x.dims()[2..].iter().product()
     }
