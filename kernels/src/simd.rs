@@ -418,6 +418,17 @@ impl<T: Float, const N: usize> Lanes<T, N> {
     }
 }
 
+impl<T: Float> Lanes<T, { 2 * LANES }> {
+    /// The first and the last lanes.
+    #[inline(always)]
+    pub(crate) fn halves(self) -> [Lanes<T>; 2] {
+        let mut halves = [Lanes::ZERO; 2];
+        halves[0].0.copy_from_slice(&self.0[..LANES]);
+        halves[1].0.copy_from_slice(&self.0[LANES..]);
+        halves
+    }
+}
+
 impl<T: Float> Lanes<T> {
     /// The sum of the lanes, as a balanced tree.
     #[inline(always)]

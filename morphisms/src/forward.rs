@@ -261,7 +261,33 @@ impl<'r, 'a, V: Operand> Run<'r, 'a, V> {
         let param = |role| (self.param)(ParamKey::new(norm, role));
         let parameters = (param(Role::Gamma)?, param(Role::Beta)?);
         let output = ops::conv2d_batch_norm_train(x, weight, config, parameters, eps, epilogue)?;
+        let readers = self.architecture.consumers(self.end_of(norm, epilogue));
+        if readers.len() > 1 && readers.iter().any(|&(reader, _)| !self.normalises(reader)) {
+            // Somebody will need the numbers: now, before the others compute them once more.
+            output.output.tensor();
+        }
         Ok(self.note(norm, output))
+    }
+
+    /// The last layer that a batch norm with this epilogue computes.
+    fn end_of(&self, norm: LayerId, epilogue: ops::Epilogue) -> LayerId {
+        let steps = match epilogue {
+            ops::Epilogue::None => 0,
+            ops::Epilogue::Relu => 1,
+            ops::Epilogue::ReluMaxPool => 2,
+        };
+        (0..steps).fold(norm, |id, _| self.architecture.only_consumer(id).map_or(id, |reader| reader.id))
+    }
+
+    /// Whether a layer reads a batch norm's output without having it written first.
+    fn normalises(&self, id: LayerId) -> bool {
+        match self.architecture.node(id).layer {
+            Layer::Conv(_) => true,
+            Layer::Add => {
+                self.architecture.only_consumer(id).is_some_and(|reader| reader.layer == Layer::RELU)
+            }
+            _ => false,
+        }
     }
 
     /// The output of a batch norm, whose statistics are kept.

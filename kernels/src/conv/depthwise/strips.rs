@@ -198,30 +198,63 @@ impl StripProducts {
         dy: &[T],
         sums: &mut [Lanes<T>],
     ) {
-        let mut some = [[Lanes::ZERO; EDGE]; COLUMNS];
-        for i in 0..COLUMNS {
-            for ky in 0..EDGE {
-                some[i][ky] = sums[ky * EDGE + kx + i];
+        // Every other vector of a row in a sum of its own: two together are one of a wide instruction set.
+        let vectors = self.columns / LANES;
+        let mut halves = [[[Lanes::ZERO; EDGE]; COLUMNS]; 2];
+        unsafe {
+            let (x, dy) = (x.as_ptr().add(kx), dy.as_ptr().add(self.first));
+            if I::WIDE && size_of::<T>() == size_of::<f32>() {
+                let mut both = [[Lanes::<T, { 2 * LANES }>::ZERO; EDGE]; COLUMNS];
+                for pair in 0..vectors / 2 {
+                    let column = pair * 2 * LANES;
+                    self.rows::<I, T, { 2 * LANES }, EDGE, COLUMNS>(x.add(column), dy.add(column), &mut both);
+                }
+                for i in 0..COLUMNS {
+                    for ky in 0..EDGE {
+                        [halves[0][i][ky], halves[1][i][ky]] = both[i][ky].halves();
+                    }
+                }
+                if vectors % 2 == 1 {
+                    let column = (vectors - 1) * LANES;
+                    self.rows::<I, T, LANES, EDGE, COLUMNS>(x.add(column), dy.add(column), &mut halves[0]);
+                }
+            } else {
+                for half in 0..2 {
+                    for vector in (half..vectors).step_by(2) {
+                        let (x, dy) = (x.add(vector * LANES), dy.add(vector * LANES));
+                        self.rows::<I, T, LANES, EDGE, COLUMNS>(x, dy, &mut halves[half]);
+                    }
+                }
             }
         }
-        for column in (0..self.columns).step_by(LANES) {
-            let mut row = 0;
-            unsafe {
-                let x = x.as_ptr().add(kx + column);
-                let dy = dy.as_ptr().add(self.first + column);
-                while row + 4 <= self.rows {
-                    self.tile::<I, T, EDGE, COLUMNS, 4>(row, x, dy, &mut some);
-                    row += 4;
-                }
-                while row < self.rows {
-                    self.tile::<I, T, EDGE, COLUMNS, 1>(row, x, dy, &mut some);
-                    row += 1;
-                }
-            }
-        }
         for i in 0..COLUMNS {
             for ky in 0..EDGE {
-                sums[ky * EDGE + kx + i] = some[i][ky];
+                let sum = &mut sums[ky * EDGE + kx + i];
+                *sum = I::add_lanes(I::add_lanes(*sum, halves[0][i][ky]), halves[1][i][ky]);
+            }
+        }
+    }
+
+    /// A vector of every row.
+    ///
+    /// # Safety
+    /// Every read must be in bounds.
+    #[inline(always)]
+    unsafe fn rows<I: Isa, T: Float, const N: usize, const EDGE: usize, const COLUMNS: usize>(
+        &self,
+        x: *const T,
+        dy: *const T,
+        sums: &mut [[Lanes<T, N>; EDGE]; COLUMNS],
+    ) {
+        let mut row = 0;
+        unsafe {
+            while row + 4 <= self.rows {
+                self.tile::<I, T, N, EDGE, COLUMNS, 4>(row, x, dy, sums);
+                row += 4;
+            }
+            while row < self.rows {
+                self.tile::<I, T, N, EDGE, COLUMNS, 1>(row, x, dy, sums);
+                row += 1;
             }
         }
     }
@@ -229,20 +262,27 @@ impl StripProducts {
     /// # Safety
     /// Every read must be in bounds.
     #[inline(always)]
-    unsafe fn tile<I: Isa, T: Float, const EDGE: usize, const COLUMNS: usize, const ROWS: usize>(
+    unsafe fn tile<
+        I: Isa,
+        T: Float,
+        const N: usize,
+        const EDGE: usize,
+        const COLUMNS: usize,
+        const ROWS: usize,
+    >(
         &self,
         row: usize,
         x: *const T,
         dy: *const T,
-        sums: &mut [[Lanes<T>; EDGE]; COLUMNS],
+        sums: &mut [[Lanes<T, N>; EDGE]; COLUMNS],
     ) {
-        let mut gradients = [Lanes::<T>::ZERO; ROWS];
+        let mut gradients = [Lanes::<T, N>::ZERO; ROWS];
         for r in 0..ROWS {
             gradients[r] = unsafe { Lanes::load(dy.add((row + r) * self.dy_row)) };
         }
         for r in 0..ROWS + EDGE - 1 {
             for i in 0..COLUMNS {
-                let x = unsafe { Lanes::<T>::load(x.add((row + r) * self.x_row + i)) };
+                let x = unsafe { Lanes::<T, N>::load(x.add((row + r) * self.x_row + i)) };
                 for ky in 0..EDGE {
                     if ky <= r && r - ky < ROWS {
                         sums[i][ky] = gradients[r - ky].mul_add::<I>(x, sums[i][ky]);

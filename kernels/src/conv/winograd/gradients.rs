@@ -17,6 +17,9 @@ use std::ops::Range;
 const CHUNKS: usize = 8;
 /// Fewest tiles of a chunk, so that adding up the partial gradients costs little next to the products.
 const CHUNK_TILES: usize = 128;
+/// Fewest if a partial gradient has more bytes than [`LARGE`]: then it goes to memory and back.
+const LARGE_CHUNK_TILES: usize = 256;
+const LARGE: usize = 1024 * 1024;
 
 /// As in the forward pass; the gradient of the weights is read and written besides.
 const STREAMED_TILES: usize = 48;
@@ -30,9 +33,11 @@ pub(in super::super) fn gradients<T: Float>(
     sums: InputSums<'_, T>,
 ) -> (Vec<T>, Vec<T>) {
     let plan = Plan::new::<T>(g, STREAMED_TILES);
-    let size = g.batch.div_ceil(CHUNKS).max(CHUNK_TILES.div_ceil(plan.x.tiles.1));
-    let turned = Panels { rows: g.outputs, columns: g.channels };
-    Job { g, plan, x, weight, dy, sums, turned, panels: Plan::panels(g), size }.run()
+    let (turned, panels) = (Panels { rows: g.outputs, columns: g.channels }, Plan::panels(g));
+    let large = panels.len() * size_of::<T>() > LARGE;
+    let least = if large { LARGE_CHUNK_TILES } else { CHUNK_TILES };
+    let size = g.batch.div_ceil(CHUNKS).max(least.div_ceil(plan.x.tiles.1));
+    Job { g, plan, x, weight, dy, sums, turned, panels, size }.run()
 }
 
 struct Job<'a, T> {
@@ -158,7 +163,6 @@ impl<T: Float> Kernel for Chunk<'_, T> {
         let (dy_cells, rest) = rest.split_at_mut(lens[2]);
         let (inputs, rest) = rest.split_at_mut(lens[3]);
         let (outputs, room) = rest.split_at_mut(lens[4]);
-        partial.fill(T::ZERO);
         let (x_len, dy_len) = (g.channels * g.input_plane(), g.outputs * g.output_plane());
         let (x_freq, y_freq) = (plan.frequencies(&plan.x), plan.frequencies(&plan.y));
         for first in samples.clone().step_by(plan.together) {
@@ -178,6 +182,7 @@ impl<T: Float> Kernel for Chunk<'_, T> {
                 dx_cells.fill(T::ZERO);
                 for tiles in plan.blocks(together.len()) {
                     let count = tiles.len();
+                    let begins = together.start == samples.start && tiles.start == 0;
                     to_frequencies::<I, T, FromOutputGradient, TILE>(
                         &plan.y,
                         tiles.clone(),
@@ -199,7 +204,11 @@ impl<T: Float> Kernel for Chunk<'_, T> {
                     if job.x.is_some() {
                         to_frequencies::<I, T, FromInput, SIDE>(&plan.x, tiles, x_cells, x_freq, inputs);
                         let partial = &mut partial[group * job.panels.len()..];
-                        add_products::<I, T>(job.panels, count, (x_freq, inputs), (y_freq, outputs), partial);
+                        let (x, y) = ((x_freq, &*inputs), (y_freq, &*outputs));
+                        match begins {
+                            true => add_products::<I, T, false>(job.panels, count, x, y, partial),
+                            false => add_products::<I, T, true>(job.panels, count, x, y, partial),
+                        }
                     }
                 }
                 if job.weight.is_some() {
@@ -216,9 +225,9 @@ impl<T: Float> Kernel for Chunk<'_, T> {
     }
 }
 
-/// For every frequency adds the product of the inputs with the gradients of the outputs.
+/// For every frequency the product of the inputs with the gradients of the outputs, added to what is there to `ADD`.
 #[inline(always)]
-fn add_products<I: Isa, T: Float>(
+fn add_products<I: Isa, T: Float, const ADD: bool>(
     panels: Panels,
     tiles: usize,
     (x, inputs): (Frequencies, &[T]),
@@ -247,7 +256,7 @@ fn add_products<I: Isa, T: Float>(
                     depth: tiles,
                     columns,
                 };
-                product.run::<I, true>();
+                product.run::<I, ADD>();
             }
         }
     }
