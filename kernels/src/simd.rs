@@ -21,6 +21,9 @@ pub(crate) const LINE: usize = 64;
 /// Bytes up to whose multiples a processor reads ahead by itself.
 pub(crate) const PAGE: usize = 4096;
 
+/// Bytes that [`prefetch`] asks for at most.
+const AHEAD: usize = 1024;
+
 /// Lanes of a vector: one AVX register of `f32`, two of `f64`.
 pub(crate) const LANES: usize = 8;
 
@@ -211,11 +214,11 @@ pub(crate) trait Isa {
 /// be there.
 ///
 /// The processor finds out by itself what is needed next as long as it lies on the same page. What lies one plane further
-/// often does not. A page of a large plane is enough for it to find out the rest.
+/// often does not. The first [`AHEAD`] bytes are enough for it to find out the rest.
 #[inline(always)]
 pub(crate) fn prefetch<I: Isa, T>(values: &[T], distance: usize) {
     let start = values.as_ptr().wrapping_add(distance);
-    for place in (0..values.len().min(PAGE / size_of::<T>())).step_by(LINE / size_of::<T>()) {
+    for place in (0..values.len().min(AHEAD / size_of::<T>())).step_by(LINE / size_of::<T>()) {
         I::prefetch(start.wrapping_add(place));
     }
 }

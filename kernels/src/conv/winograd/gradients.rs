@@ -36,7 +36,9 @@ pub(in super::super) fn gradients<T: Float>(
     let (turned, panels) = (Panels { rows: g.outputs, columns: g.channels }, Plan::panels(g));
     let large = panels.len() * size_of::<T>() > LARGE;
     let least = if large { LARGE_CHUNK_TILES } else { CHUNK_TILES };
-    let size = g.batch.div_ceil(CHUNKS).max(least.div_ceil(plan.x.tiles.1));
+    // Two chunks at least, whatever they cost, so that two threads have work.
+    let fewest = least.div_ceil(plan.x.tiles.1).min(g.batch.div_ceil(2));
+    let size = g.batch.div_ceil(CHUNKS).max(fewest);
     Job { g, plan, x, weight, dy, sums, turned, panels, size }.run()
 }
 
