@@ -1,10 +1,10 @@
 //! Every instruction set of this processor computes the same.
 
-use super::InstructionSet;
+use super::{Float, InstructionSet, Isa, Kernel, LANES, Lanes, Portable, dispatch};
 use crate::{
-    Activation, Conv2dConfig, ConvAlgorithm, Epilogue, LocalResponseNormConfig, Padding, Pool2dConfig,
-    activation, avg_pool2d, batch_norm_train, conv2d, dropout, global_avg_pool2d, group_norm, linear,
-    local_response_norm, max_pool2d, multiply, prelu,
+    Activation, Conv2dConfig, ConvAlgorithm, Epilogue, LocalResponseNormConfig, Padding, Pool2dConfig, Tape,
+    activation, avg_pool2d, batch_norm_train, conv2d, conv2d_batch_norm_train, dropout, global_avg_pool2d,
+    group_norm, linear, local_response_norm, max_pool2d, multiply, prelu,
 };
 use candle_core::{Device, Result, Tensor, Var};
 use std::cell::Cell;
@@ -129,4 +129,77 @@ fn instruction_sets_agree_on_depthwise_planes() -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Output and gradients of a convolution and a batch norm in one step, with another convolution behind them.
+fn step(set: InstructionSet, [rows, columns]: [usize; 2], epilogue: Epilogue) -> Result<Vec<Tensor>> {
+    FORCED.set(Some(set));
+    let tape = Tape::new();
+    let shapes: [&[usize]; 5] = [&[3, 4, rows, columns], &[9, 4, 3, 3], &[9], &[9], &[6, 9, 1, 1]];
+    let v = shapes.iter().map(|s| Ok(tape.variable(tensor(s)?))).collect::<Result<Vec<_>>>()?;
+    let cfg = Conv2dConfig { padding: Padding::even(1, 1), ..Default::default() };
+    let x = conv2d_batch_norm_train(&v[0], &v[1], &cfg, (&v[2], &v[3]), 1e-5, epilogue)?.output;
+    let y = conv2d(&x, &v[4], None, &Conv2dConfig::default())?;
+    let dy = tensor(y.as_tensor().dims())?;
+    let mut gradients = tape.backward_from(&y, dy)?;
+    let mut results = vec![y.as_tensor().clone()];
+    results.extend(v.iter().map(|v| gradients.take(v).expect("a gradient of every variable")));
+    FORCED.set(None);
+    Ok(results)
+}
+
+#[test]
+fn instruction_sets_agree_on_steps() -> Result<()> {
+    for epilogue in [Epilogue::None, Epilogue::Relu, Epilogue::ReluMaxPool] {
+        for size in [[12, 16], [13, 28], [17, 11], [16, 35], [40, 8]] {
+            agree(&format!("{size:?} {epilogue:?}"), |set| step(set, size, epilogue))?;
+        }
+    }
+    Ok(())
+}
+
+/// The parts of windows' gradients.
+struct Route([Lanes<f32, { 2 * LANES }>; 2], Lanes<f32>);
+
+impl Kernel for Route {
+    type Output = [Lanes<f32, { 2 * LANES }>; 2];
+
+    #[inline(always)]
+    fn run<I: Isa>(self) -> Self::Output {
+        I::route(self.0, self.1)
+    }
+}
+
+#[test]
+fn every_window_has_one_winner() {
+    // Few values, so that many windows have several maxima, NaNs, or nothing above zero.
+    let values = [-1.0, 0.0, -0.0, 1.0, 2.0, 2.0, f32::INFINITY, f32::NAN];
+    let mut state = 1u32;
+    let mut value = |most: u32| {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        values[(state >> 16) as usize % most as usize]
+    };
+    for case in 0..2000 {
+        let most = if case % 2 == 0 { 7 } else { 8 };
+        let mut rows = [[0.0; 2 * LANES]; 2];
+        rows.iter_mut().flatten().for_each(|pixel| *pixel = value(most));
+        let dy: [f32; LANES] = std::array::from_fn(|window| window as f32 + 1.0);
+        let lanes = rows.map(Lanes::from_array);
+        let found = dispatch(Route(lanes, Lanes::from_array(dy))).map(Lanes::to_array);
+        assert_eq!(found, Portable::route(lanes, Lanes::from_array(dy)).map(Lanes::to_array), "{rows:?}");
+        for (window, dy) in dy.into_iter().enumerate() {
+            // As PyTorch: the first maximum, or the last NaN; then the ReLU.
+            let pixels = [0, 1, 2, 3].map(|pixel: usize| rows[pixel / 2][2 * window + pixel % 2]);
+            let (mut best, mut winner) = (f32::NEG_INFINITY, 0);
+            for (place, pixel) in pixels.into_iter().enumerate() {
+                if pixel > best || Float::is_nan(pixel) {
+                    (best, winner) = (pixel, place);
+                }
+            }
+            for place in 0..4 {
+                let expected = if place == winner && !(best <= 0.0) { dy } else { 0.0 };
+                assert_eq!(found[place / 2][2 * window + place % 2], expected, "{rows:?}, window {window}");
+            }
+        }
+    }
 }
