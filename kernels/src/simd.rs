@@ -165,7 +165,8 @@ pub(crate) trait Isa {
             let value = |pixel: usize| rows[place(pixel).0][place(pixel).1];
             let best =
                 (1..4).fold(0, |best, pixel| if beats(value(pixel), value(best)) { pixel } else { best });
-            if !(value(best) <= T::ZERO) {
+            let off = value(best) <= T::ZERO;
+            if !off {
                 parts[place(best).0][place(best).1] = dy.0[window];
             }
         }

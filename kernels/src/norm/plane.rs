@@ -87,7 +87,7 @@ impl<T: Float> Kernel for See<'_, T> {
             {
                 let gamma = gamma[(first + i) % observer.channels];
                 let target = &mut extremes[i * halves.count()..][..halves.count()];
-                halves.extremes::<I, T>(!(gamma < T::ZERO), values, target);
+                halves.extremes::<I, T>(gamma >= T::ZERO, values, target);
             }
         }
     }

@@ -196,8 +196,9 @@ fn every_window_has_one_winner() {
                     (best, winner) = (pixel, place);
                 }
             }
+            let off = best <= 0.0;
             for place in 0..4 {
-                let expected = if place == winner && !(best <= 0.0) { dy } else { 0.0 };
+                let expected = if place == winner && !off { dy } else { 0.0 };
                 assert_eq!(found[place / 2][2 * window + place % 2], expected, "{rows:?}, window {window}");
             }
         }
