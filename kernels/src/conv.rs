@@ -22,11 +22,11 @@ use crate::operand::Operand;
 use crate::padding::Padding;
 use crate::reduce::ChannelSums;
 use crate::source::Source;
-use crate::tensor::{check_dtypes, check_shape, values, with_float};
+use crate::tensor::{check_dtypes, check_shape, host, values, with_float};
 #[cfg(feature = "cuda")]
 use candle_core::CudaStorage;
 use candle_core::backend::BackendStorage;
-use candle_core::{CpuStorage, Device, Result, Shape, Storage, Tensor, WithDType};
+use candle_core::{CpuStorage, Device, Result, Shape, Tensor, WithDType};
 pub(crate) use geometry::Geometry;
 
 pub use algorithm::ConvAlgorithm;
@@ -96,7 +96,7 @@ pub fn conv2d<V: Operand>(x: &V, weight: &V, bias: Option<&V>, cfg: &Conv2dConfi
 }
 
 /// [`conv2d`] without a bias, then [`batch_norm_train`] of its output: the same up to rounding, but on a
-/// [`Tape`](crate::Tape) on a CPU one step that moves about half of the memory.
+/// [`Tape`](crate::Tape) on a CPU one step that moves less memory.
 ///
 /// The convolution takes the moments of what it writes, and the gradient of its output is computed where the
 /// convolution's own gradients read it, which saves a tensor in each direction. Without pooling the normalised values are not
@@ -152,17 +152,13 @@ impl Conv2d {
 
     /// The gradients of `x` and `weight` together, which share work, on the CPU.
     fn both_gradients(&self, x: &Tensor, weight: &Tensor, dy: &Tensor) -> Result<Option<[Tensor; 2]>> {
-        let (x, weight, dy) = (x.storage_and_layout(), weight.storage_and_layout(), dy.storage_and_layout());
-        let (Storage::Cpu(x_storage), Storage::Cpu(weight_storage), Storage::Cpu(dy_storage)) =
-            (&*x.0, &*weight.0, &*dy.0)
-        else {
+        if !x.device().is_cpu() {
             return Ok(None);
-        };
+        }
         let g = &self.geometry;
-        with_float!(OP, x_storage.dtype(), T => {
-            let x = values::<T>(OP, (x_storage, x.1))?;
-            let weight = values::<T>(OP, (weight_storage, weight.1))?;
-            let dy = values::<T>(OP, (dy_storage, dy.1))?;
+        with_float!(OP, x.dtype(), T => {
+            let (x, weight, dy) = (host(x), host(weight), host(dy));
+            let (x, weight, dy) = (x.values::<T>()?, weight.values::<T>()?, dy.values::<T>()?);
             let (dx, dw) = algorithm::gradients(g, Some(&Source::Plain(x)), Some(weight), &Source::Plain(dy), None);
             let dx = Tensor::from_vec(dx, &g.input_shape(), &Device::Cpu)?;
             Ok(Some([dx, Tensor::from_vec(dw, &g.weight_shape(), &Device::Cpu)?]))

@@ -24,7 +24,8 @@ use candle_core::{CpuStorage, DType, Device, Result, Shape, Tensor, WithDType};
 pub(crate) use channel::Channel;
 use channel::{ChannelMoments, Normalise, Place};
 pub use group::group_norm;
-use halved::{Halves, NormaliseHalves};
+pub(crate) use halved::Halves;
+use halved::NormaliseHalves;
 pub(crate) use pending::Held;
 use plane::ChannelGradient;
 pub(crate) use plane::{

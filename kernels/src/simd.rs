@@ -13,6 +13,7 @@ mod tests;
 use avx::{Avx2, Avx512};
 use candle_core::WithDType;
 use std::cell::RefCell;
+use std::marker::PhantomData;
 use std::ops::Neg;
 
 /// Bytes of a line of the cache.
@@ -26,6 +27,9 @@ const AHEAD: usize = 1024;
 
 /// Lanes of a vector: one AVX register of `f32`, two of `f64`.
 pub(crate) const LANES: usize = 8;
+
+/// Lanes of a vector of `f32` where [`Isa::WIDE`].
+pub(crate) const WIDE_LANES: usize = 2 * LANES;
 
 /// The number types of the kernels: `f32` and `f64`.
 pub(crate) trait Float: WithDType + Neg<Output = Self> {
@@ -153,13 +157,10 @@ pub(crate) trait Isa {
     }
 
     /// For every pixel of two rows, eight windows of 2x2, its part of its window's gradient: all of it for the first maximum,
-    /// or the last NaN, unless that is zero or less.
+    /// or the last NaN, unless that is zero or less. Quick where the set is [`Self::WIDE`].
     #[inline(always)]
-    fn route<T: Float>(
-        [upper, lower]: [Lanes<T, { 2 * LANES }>; 2],
-        dy: Lanes<T>,
-    ) -> [Lanes<T, { 2 * LANES }>; 2] {
-        let (rows, mut parts) = ([upper.0, lower.0], [[T::ZERO; 2 * LANES]; 2]);
+    fn route<T: Float>([upper, lower]: [Lanes<T, WIDE_LANES>; 2], dy: Lanes<T>) -> [Lanes<T, WIDE_LANES>; 2] {
+        let (rows, mut parts) = ([upper.0, lower.0], [[T::ZERO; WIDE_LANES]; 2]);
         for window in 0..LANES {
             let place = |pixel: usize| (pixel / 2, 2 * window + pixel % 2);
             let value = |pixel: usize| rows[place(pixel).0][place(pixel).1];
@@ -305,13 +306,26 @@ impl InstructionSet {
     }
 }
 
-/// Whether [`dispatch`] will choose an instruction set that is [`Isa::WIDE`].
-pub(crate) fn is_wide() -> bool {
-    match InstructionSet::current() {
-        #[cfg(target_arch = "x86_64")]
-        InstructionSet::Avx512 => true,
-        _ => false,
+/// Whether vectors of these numbers have [`WIDE_LANES`].
+#[inline(always)]
+pub(crate) fn wide<I: Isa, T>() -> bool {
+    I::WIDE && size_of::<T>() == size_of::<f32>()
+}
+
+/// [`wide`] with the instruction set that [`dispatch`] chooses.
+pub(crate) fn will_be_wide<T>() -> bool {
+    struct Wide<T>(PhantomData<T>);
+
+    impl<T> Kernel for Wide<T> {
+        type Output = bool;
+
+        #[inline(always)]
+        fn run<I: Isa>(self) -> bool {
+            wide::<I, T>()
+        }
     }
+
+    dispatch(Wide(PhantomData::<T>))
 }
 
 /// Runs a kernel with the best instruction set this processor has.
@@ -422,7 +436,7 @@ impl<T: Float, const N: usize> Lanes<T, N> {
     }
 }
 
-impl<T: Float> Lanes<T, { 2 * LANES }> {
+impl<T: Float> Lanes<T, WIDE_LANES> {
     /// The first and the last lanes.
     #[inline(always)]
     pub(crate) fn halves(self) -> [Lanes<T>; 2] {

@@ -191,7 +191,7 @@ impl<'r, 'a, V: Operand> Run<'r, 'a, V> {
             }
             _ if self.fused.contains(&node.id) => Ok(inputs[0].clone()),
             Layer::BatchNorm { eps } => {
-                let epilogue = self.fuse(node.id, last);
+                let (epilogue, _) = self.fuse(node.id, last);
                 self.batch_norm(node.id, &inputs[0], eps, epilogue)
             }
             Layer::GroupNorm { grouping, eps } => {
@@ -217,10 +217,13 @@ impl<'r, 'a, V: Operand> Run<'r, 'a, V> {
                 ops::avg_pool2d_excluding_padding(&inputs[0], &pool_config(&window))
             }
             Layer::GlobalAveragePool => ops::global_avg_pool2d(&inputs[0]),
-            Layer::Add if inputs.len() == 2 && self.rectifies(node.id, last) => {
-                ops::add_relu(&inputs[0], &inputs[1])
-            }
-            Layer::Add => inputs[1..].iter().try_fold(inputs[0].clone(), |sum, next| ops::add(&sum, next)),
+            Layer::Add => match self.rectified_sum(node, last) {
+                Some(relu) => {
+                    self.fused.insert(relu.id);
+                    ops::add_relu(&inputs[0], &inputs[1])
+                }
+                None => inputs[1..].iter().try_fold(inputs[0].clone(), |sum, next| ops::add(&sum, next)),
+            },
             Layer::Multiply => ops::multiply(&inputs[0], &inputs[1]),
             Layer::Mix => ops::mix(&inputs[0], &inputs[1], param(Role::Lambda)?),
             Layer::Concat => ops::concat(&inputs.iter().collect::<Vec<_>>()),
@@ -256,38 +259,21 @@ impl<'r, 'a, V: Operand> Run<'r, 'a, V> {
         eps: f64,
         last: LayerId,
     ) -> Result<V> {
-        let epilogue = self.fuse(norm, last);
+        let (epilogue, end) = self.fuse(norm, last);
         self.fused.insert(norm);
         let param = |role| (self.param)(ParamKey::new(norm, role));
         let parameters = (param(Role::Gamma)?, param(Role::Beta)?);
         let output = ops::conv2d_batch_norm_train(x, weight, config, parameters, eps, epilogue)?;
-        let readers = self.architecture.consumers(self.end_of(norm, epilogue));
-        if readers.len() > 1 && readers.iter().any(|&(reader, _)| !self.normalises(reader)) {
+        let readers = self.architecture.consumers(end);
+        let normalises = |id| {
+            let reader = self.architecture.node(id);
+            matches!(reader.layer, Layer::Conv(_)) || self.rectified_sum(reader, last).is_some()
+        };
+        if readers.len() > 1 && !readers.iter().all(|&(reader, _)| normalises(reader)) {
             // Somebody will need the numbers: now, before the others compute them once more.
             output.output.tensor();
         }
         Ok(self.note(norm, output))
-    }
-
-    /// The last layer that a batch norm with this epilogue computes.
-    fn end_of(&self, norm: LayerId, epilogue: ops::Epilogue) -> LayerId {
-        let steps = match epilogue {
-            ops::Epilogue::None => 0,
-            ops::Epilogue::Relu => 1,
-            ops::Epilogue::ReluMaxPool => 2,
-        };
-        (0..steps).fold(norm, |id, _| self.architecture.only_consumer(id).map_or(id, |reader| reader.id))
-    }
-
-    /// Whether a layer reads a batch norm's output without having it written first.
-    fn normalises(&self, id: LayerId) -> bool {
-        match self.architecture.node(id).layer {
-            Layer::Conv(_) => true,
-            Layer::Add => {
-                self.architecture.only_consumer(id).is_some_and(|reader| reader.layer == Layer::RELU)
-            }
-            _ => false,
-        }
     }
 
     /// The output of a batch norm, whose statistics are kept.
@@ -297,11 +283,10 @@ impl<'r, 'a, V: Operand> Run<'r, 'a, V> {
         output
     }
 
-    /// Whether only a ReLU reads a layer, which then is to compute that ReLU too.
-    fn rectifies(&mut self, id: LayerId, last: LayerId) -> bool {
-        let relu = self.reader(id, last).filter(|reader| reader.layer == Layer::RELU);
-        self.fused.extend(relu.map(|relu| relu.id));
-        relu.is_some()
+    /// The ReLU that alone reads a sum of two, if that is what a layer is: they are one step.
+    fn rectified_sum(&self, sum: &Node, last: LayerId) -> Option<&'r Node> {
+        let fits = sum.layer == Layer::Add && sum.inputs.len() == 2;
+        self.reader(sum.id, last).filter(|reader| fits && reader.layer == Layer::RELU)
     }
 
     /// The only layer that reads another, unless the pass itself does.
@@ -310,14 +295,17 @@ impl<'r, 'a, V: Operand> Run<'r, 'a, V> {
     }
 
     /// A batch norm that only a ReLU reads computes that ReLU too, and the pooling that alone reads the ReLU; those
-    /// then pass on what they get.
-    fn fuse(&mut self, norm: LayerId, last: LayerId) -> ops::Epilogue {
+    /// then pass on what they get. The last of these layers is told too.
+    fn fuse(&mut self, norm: LayerId, last: LayerId) -> (ops::Epilogue, LayerId) {
         let Some(relu) = self.reader(norm, last).filter(|reader| reader.layer == Layer::RELU) else {
-            return ops::Epilogue::None;
+            return (ops::Epilogue::None, norm);
         };
         let pool = self.reader(relu.id, last).filter(|reader| halves(&reader.layer));
         self.fused.extend([Some(relu), pool].into_iter().flatten().map(|node| node.id));
-        if pool.is_some() { ops::Epilogue::ReluMaxPool } else { ops::Epilogue::Relu }
+        match pool {
+            Some(pool) => (ops::Epilogue::ReluMaxPool, pool.id),
+            None => (ops::Epilogue::Relu, relu.id),
+        }
     }
 
     fn batch_norm(&mut self, id: LayerId, x: &V, eps: f64, epilogue: ops::Epilogue) -> Result<V> {

@@ -5,9 +5,9 @@
 //! thrown away.
 
 use super::planes::{Planes, copy};
-use super::tile::{BLOCK, Job, PackedWeights, Tiles, WIDE, blocks};
+use super::tile::{BLOCK, Job, PackedWeights, Tiles, blocks};
 use crate::parallel;
-use crate::simd::{Float, Isa, Kernel, LANES, dispatch, is_wide};
+use crate::simd::{Float, Isa, Kernel, LANES, WIDE_LANES, dispatch, will_be_wide};
 
 /// One correlation: which elements of the planes it reads and where its results go.
 pub(super) struct Pass<T> {
@@ -54,8 +54,8 @@ impl<T: Float> Correlator<'_, T> {
         let (rows, columns) = self.result;
         let stride = self.planes.columns;
         let length = if rows == 0 { 0 } else { (rows - 1) * stride + columns };
-        let wide = is_wide() && size_of::<T>() == size_of::<f32>() && length >= 4 * WIDE;
-        let lanes = if wide { WIDE } else { LANES };
+        let wide = will_be_wide::<T>() && length >= 4 * WIDE_LANES;
+        let lanes = if wide { WIDE_LANES } else { LANES };
         let flat = length.div_ceil(lanes);
         let in_place = self.passes.len() == 1 && self.step == (1, 1) && self.result == self.target;
         if in_place && columns == stride && length >= lanes {

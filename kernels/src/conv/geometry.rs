@@ -76,7 +76,7 @@ impl Axis {
     }
 }
 
-/// The sizes of a two-dimensional convolution.
+/// The sizes of a two-dimensional convolution. Nobody outside can name it; it is `pub` because the sealed trait of operands is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Geometry {
     pub batch: usize,

@@ -1,7 +1,21 @@
 //! Rows of pixels of eight channels into vectors of eight channels, and back.
 #![allow(clippy::needless_range_loop)] // Counted loops are what the compiler unrolls into registers.
 
-use crate::simd::{Float, Isa, LANES, Lanes};
+use crate::simd::{Float, Isa, LANES, Lanes, prefetch};
+
+/// Asks for what lies `distance` numbers behind `width` pixels of some channels, `plane` numbers apart: a processor does not
+/// find out by itself.
+#[inline(always)]
+pub(super) fn prefetch_rows<I: Isa, T>(
+    values: &[T],
+    (plane, channels): (usize, usize),
+    width: usize,
+    distance: usize,
+) {
+    for channel in 0..channels {
+        prefetch::<I, T>(&values[channel * plane..][..width], distance);
+    }
+}
 
 /// A row of `width` pixels of up to eight channels, `plane` numbers apart, into pixels `distance` numbers apart.
 #[inline(always)]

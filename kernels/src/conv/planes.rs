@@ -1,6 +1,6 @@
 //! Padded copies of the channels of a sample, laid out so that vectors may run across row ends.
 
-use crate::simd::{Float, LANES};
+use crate::simd::{Float, LANES, WIDE_LANES};
 
 /// The rows and columns of a source plane that form one padded plane:
 /// element `[r, q]` is source element `[row + r * row_step, column + q * column_step]`, or zero outside.
@@ -37,7 +37,7 @@ impl Planes {
 
     /// Room for `channels`, and for a vector that starts at the last element.
     pub fn len(&self, channels: usize) -> usize {
-        channels * self.channel_len() + 2 * LANES
+        channels * self.channel_len() + WIDE_LANES
     }
 
     /// Copies consecutive channels. Writes all of `target`.

@@ -2,7 +2,7 @@
 #![allow(clippy::needless_range_loop)] // Counted loops are what the compiler unrolls into registers.
 
 use super::tile::pieces;
-use crate::simd::{Float, Isa, LANES, Lanes};
+use crate::simd::{Float, Isa, LANES, Lanes, wide};
 
 /// Columns of a panel: two vectors, or one of a wide instruction set.
 pub(super) const PANEL: usize = 2 * LANES;
@@ -121,7 +121,7 @@ pub(super) unsafe fn cover<I: Isa, T: Float>(tiled: &impl Tiled<T>, rows: usize,
             return some_rows::<I, T, LANES, 1, 6>(tiled, rows, 0);
         }
         let panels = columns / PANEL;
-        if !(I::WIDE && size_of::<T>() == size_of::<f32>()) {
+        if !wide::<I, T>() {
             // No closure: it would be compiled without the instruction set.
             for panel in 0..panels {
                 some_rows::<I, T, LANES, 2, 6>(tiled, rows, panel);

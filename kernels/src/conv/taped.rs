@@ -4,9 +4,9 @@
 use super::algorithm;
 use super::geometry::Geometry;
 use crate::norm::{
-    Backward, BatchNormOutput, Channel, Epilogue, Follows, Held, NormGradient, Observer, Sums,
+    Backward, BatchNormOutput, Channel, Epilogue, Follows, Halves, Held, NormGradient, Observer, Sums,
+    moments, normalise_in_place,
 };
-use crate::norm::{moments, normalise_in_place};
 use crate::op::Run;
 use crate::reduce::ChannelSums;
 use crate::simd::Float;
@@ -93,10 +93,10 @@ pub(crate) fn convolve_and_normalise(
             Channel::new(moments, norm.eps, gamma.to_f64(), beta.to_f64())
         };
         let channels: Rc<[Channel]> = moments.into_iter().zip(gamma.iter().zip(beta)).map(channel).collect();
-        let shape = [dims[0], dims[1], dims[2] / 2, dims[3] / 2];
+        let (y, shape) = (y?, Halves::output(&dims));
         normalise_in_place(&mut pooled, shape[2] * shape[3], &channels);
         let pooled = pooling.then(|| Tensor::from_vec(pooled, &shape, &Device::Cpu)).transpose()?;
-        Ok((y?, channels, pooled))
+        Ok((y, channels, pooled))
     })?;
     let [mean, variance] = moments(&channels, dtype)?;
     let epilogue = norm.epilogue;
@@ -146,7 +146,7 @@ impl Step {
             let tensor = || Tensor::from_vec(gradient.collect(), self.channels.len(), &Device::Cpu);
             wanted.then(tensor).transpose().map(|tensor| tensor.map(Gradient::from))
         };
-        let dgamma = parameter(wanted[2], &|channel, (_, products)| products * channel.inverse_deviation)?;
+        let dgamma = parameter(wanted[2], &|channel, (_, products)| channel.gamma_gradient(products))?;
         let dbeta = parameter(wanted[3], &|_, (dbeta, _)| dbeta)?;
         Ok(vec![dx, dw, dgamma, dbeta])
     }

@@ -5,7 +5,7 @@
 //! vector of the tile.
 #![allow(clippy::needless_range_loop)] // Counted loops are what the compiler unrolls into registers.
 
-use crate::simd::{Float, Isa, LANES, Lanes};
+use crate::simd::{Float, Isa, LANES, Lanes, WIDE_LANES};
 use std::ops::Range;
 
 /// Most output channels that are computed together.
@@ -13,9 +13,6 @@ use std::ops::Range;
 /// Six times two vectors of sums, two vectors of pixels and a weight fill 15 of the 16 registers of AVX2.
 /// With all 16 in use the compiler moves sums to memory and back in the innermost loop.
 pub(super) const BLOCK: usize = 6;
-
-/// Numbers of a vector of a wide instruction set.
-pub(super) const WIDE: usize = 2 * LANES;
 
 /// Cuts channels into blocks of at most [`BLOCK`].
 pub(super) fn blocks(channels: usize) -> impl Iterator<Item = Range<usize>> {
@@ -57,7 +54,7 @@ impl<T: Float> PackedWeights<T> {
 
 /// Where the vectors of a tile start, in the padded planes and in the result.
 pub(super) struct Tiles {
-    /// Numbers of a vector, [`LANES`] or [`WIDE`].
+    /// Numbers of a vector, [`LANES`] or [`WIDE_LANES`].
     pub lanes: usize,
     pub starts: Vec<(usize, usize)>,
     /// Results go straight to the target, otherwise to a buffer with the row distance of the planes.
@@ -83,14 +80,14 @@ impl<T: Float> Job<'_, T> {
     /// Vectors a tile are chosen so that the accumulators nearly fill the 16 registers, or the 32 of a wide instruction set.
     #[inline(always)]
     pub fn block<I: Isa>(&self, size: usize, out: &mut [T]) {
-        if self.tiles.lanes == WIDE {
+        if self.tiles.lanes == WIDE_LANES {
             return match size {
-                1 => self.all_tiles::<I, WIDE, 1, 4>(out),
-                2 => self.all_tiles::<I, WIDE, 2, 4>(out),
-                3 => self.all_tiles::<I, WIDE, 3, 4>(out),
-                4 => self.all_tiles::<I, WIDE, 4, 4>(out),
-                5 => self.all_tiles::<I, WIDE, 5, 4>(out),
-                _ => self.all_tiles::<I, WIDE, BLOCK, 4>(out),
+                1 => self.all_tiles::<I, WIDE_LANES, 1, 4>(out),
+                2 => self.all_tiles::<I, WIDE_LANES, 2, 4>(out),
+                3 => self.all_tiles::<I, WIDE_LANES, 3, 4>(out),
+                4 => self.all_tiles::<I, WIDE_LANES, 4, 4>(out),
+                5 => self.all_tiles::<I, WIDE_LANES, 5, 4>(out),
+                _ => self.all_tiles::<I, WIDE_LANES, BLOCK, 4>(out),
             };
         }
         match size {

@@ -9,12 +9,12 @@
 
 use super::forward::{input_planes, input_taps};
 use super::geometry::Geometry;
-use super::interleave::gather_row;
+use super::interleave::{gather_row, prefetch_rows};
 use super::planes::Planes;
 use super::pointwise;
 use super::product::{Factors, PANEL, Tiled, cover, start};
 use crate::parallel;
-use crate::simd::{Float, Isa, Kernel, LANES, Lanes, PAGE, dispatch, prefetch};
+use crate::simd::{Float, Isa, Kernel, LANES, Lanes, PAGE, dispatch};
 
 /// Pixels whose output gradients are turned round together, few enough for the first-level cache.
 const TOGETHER: usize = 128;
@@ -178,24 +178,16 @@ impl<T: Float> Kernel for Sample<'_, T> {
                     let (first, distance) = plan.turned(column);
                     let turned = &mut turned[first..];
                     if plan.reads_far_apart::<T>() {
-                        prefetch_next::<I, T>(dy, (g.output_plane(), channels), pixels);
+                        prefetch_rows::<I, T>(dy, (g.output_plane(), channels), pixels, pixels);
                     }
                     gather_row::<I, T>(dy, (g.output_plane(), channels), pixels, turned, distance);
                 }
                 if plan.reads_far_apart::<T>() {
-                    prefetch_next::<I, T>(&x[rows.x..], (g.input_plane(), g.channels), pixels);
+                    prefetch_rows::<I, T>(&x[rows.x..], (g.input_plane(), g.channels), pixels, pixels);
                 }
                 Tiles { plan, rows: &rows, x, turned }.add_to::<I>(sums);
             }
         }
-    }
-}
-
-/// Asks for the pixels behind the first ones of every channel, as many again.
-#[inline(always)]
-fn prefetch_next<I: Isa, T>(values: &[T], (plane, channels): (usize, usize), pixels: usize) {
-    for channel in 0..channels {
-        prefetch::<I, T>(&values[channel * plane..][..pixels], pixels);
     }
 }
 

@@ -3,7 +3,7 @@
 use super::plane::normalise;
 use crate::parallel::Shared;
 use crate::reduce::sums;
-use crate::simd::{Float, Isa, Kernel, LANES, Lanes, prefetch};
+use crate::simd::{Float, Isa, Kernel, Lanes, prefetch};
 
 /// What is known of a channel after the forward pass.
 #[derive(Debug, Clone, Copy)]
@@ -26,6 +26,12 @@ impl Channel {
     /// than gamma, what rounding leaves of it is little.
     pub fn can_be_undone(&self) -> bool {
         self.gamma.abs() * 16.0 > self.beta.abs()
+    }
+
+    /// The gradient of gamma, from the sum of the products of deviations and gradients.
+    #[inline(always)]
+    pub fn gamma_gradient(&self, products: f64) -> f64 {
+        products * self.inverse_deviation
     }
 
     pub fn affine<T: Float>(&self) -> Affine<T> {
@@ -135,6 +141,9 @@ impl Place {
     }
 }
 
+/// Numbers of a plane whose mean the deviations are taken from.
+const FIRST: usize = 16;
+
 /// Mean and sum of squared deviations of some values.
 ///
 /// Parts are added by the formula of Chan, Golub and LeVeque (1979), in `f64`.
@@ -167,10 +176,10 @@ impl Moments {
     /// Of a plane.
     ///
     /// Deviations are taken from the mean of its first numbers: as these are a part of it, the square of how far off that is
-    /// can be at most `values.len() / 16` times the variance.
+    /// can be at most `values.len() / FIRST` times the variance.
     #[inline(always)]
     pub fn of<I: Isa, T: Float>(values: &[T]) -> Self {
-        let first = &values[..values.len().min(2 * LANES)];
+        let first = &values[..values.len().min(FIRST)];
         let centre = sums::<I, T, 1, 1>([first], |x| x)[0] / first.len() as f64;
         Self::about::<I, T>(T::from_f64(centre), values)
     }

@@ -8,10 +8,7 @@
 use super::channel::{Affine, Place, Slopes};
 use crate::parallel::Shared;
 use crate::pool::{HALF, Pixels, eights, maximum, route};
-use crate::simd::{Float, Isa, Kernel, LANES, Lanes};
-
-/// Numbers of two vectors.
-const WIDE: usize = 2 * LANES;
+use crate::simd::{Float, Isa, Kernel, LANES, Lanes, WIDE_LANES, wide};
 
 /// Planes of an image, and of the same image halved.
 #[derive(Clone, Copy)]
@@ -119,12 +116,13 @@ impl Halves {
             alone(&rows[0][odd.clone()], &mut upper[odd.clone()]);
             alone(&rows[1][odd.clone()], &mut lower[odd]);
             for eight in eights(self.windows.1) {
-                if I::WIDE && size_of::<T>() == size_of::<f32>() {
+                if wide::<I, T>() {
                     let pixels = [eight.load_row(rows[0]), eight.load_row(rows[1])];
-                    let normalised = [affine.lanes::<I, WIDE>(pixels[0]), affine.lanes::<I, WIDE>(pixels[1])];
+                    let normalised =
+                        [affine.lanes::<I, WIDE_LANES>(pixels[0]), affine.lanes::<I, WIDE_LANES>(pixels[1])];
                     let mut parts = I::route(normalised, eight.load_one(dy));
                     for i in 0..2 {
-                        parts[i] = slopes.lanes::<I, WIDE>(affine, pixels[i], parts[i]);
+                        parts[i] = slopes.lanes::<I, WIDE_LANES>(affine, pixels[i], parts[i]);
                     }
                     eight.store_rows(parts, [&mut *upper, &mut *lower]);
                     continue;

@@ -1,7 +1,7 @@
 //! Batch normalisation plane by plane, for operations that read or write the planes for another reason.
 //!
-//! A step waits for memory. A convolution that takes the moments of its result while it is in the cache, and normalises
-//! what it reads, saves most of what a batch norm of its own would move.
+//! A convolution that takes the moments of its result while it is in the cache, and normalises what it reads, saves most of
+//! what a batch norm of its own would move.
 
 use super::Epilogue;
 use super::channel::{Affine, Channel, Moments, Slopes};
@@ -248,7 +248,7 @@ impl<T: Float> Backward<'_, T> {
     #[inline(always)]
     pub fn slopes(&self, channel: usize, (dbeta, products): Sums, batch_statistics: bool) -> Coefficients<T> {
         let (channel, count) = (&self.channels[channel], (self.x.len() / self.channels.len()) as f64);
-        let dgamma = products * channel.inverse_deviation;
+        let dgamma = channel.gamma_gradient(products);
         (channel.affine(), channel.slopes(count, batch_statistics, (dgamma, dbeta)))
     }
 
@@ -396,6 +396,6 @@ impl<T: Float> Kernel for ChannelGradient<'_, T> {
             prefetch::<I, T>(dx, channels * pixels);
             norm.gradient::<I>(plane, coefficients, dy, dx);
         }
-        (sums.1 * norm.channels[channel].inverse_deviation, sums.0)
+        (norm.channels[channel].gamma_gradient(sums.1), sums.0)
     }
 }

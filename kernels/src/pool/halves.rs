@@ -1,7 +1,7 @@
 //! Non-overlapping windows of 2x2 pixels, eight at a time.
 
 use crate::reduce::load;
-use crate::simd::{Float, Isa, LANES, Lanes};
+use crate::simd::{Float, Isa, LANES, Lanes, WIDE_LANES};
 
 /// Windows in half a vector.
 pub(crate) const HALF: usize = LANES / 2;
@@ -49,9 +49,9 @@ impl Eight {
 
     /// The pixels of a row, in their order.
     #[inline(always)]
-    pub fn load_row<T: Float>(self, row: &[T]) -> Lanes<T, { 2 * LANES }> {
+    pub fn load_row<T: Float>(self, row: &[T]) -> Lanes<T, WIDE_LANES> {
         let [p, q] = self.places;
-        let mut both = [T::ZERO; 2 * LANES];
+        let mut both = [T::ZERO; WIDE_LANES];
         both[..LANES].copy_from_slice(&row[2 * p..][..LANES]);
         both[LANES..].copy_from_slice(&row[2 * q..][..LANES]);
         Lanes::from_array(both)
@@ -59,7 +59,7 @@ impl Eight {
 
     /// The reverse of [`Self::load_row`] for both rows.
     #[inline(always)]
-    pub fn store_rows<T: Float>(self, pixels: [Lanes<T, { 2 * LANES }>; 2], rows: [&mut [T]; 2]) {
+    pub fn store_rows<T: Float>(self, pixels: [Lanes<T, WIDE_LANES>; 2], rows: [&mut [T]; 2]) {
         let ([p, q], [upper, lower]) = (self.places, rows);
         for (pixels, row) in [(pixels[0], upper), (pixels[1], lower)] {
             let both = pixels.to_array();

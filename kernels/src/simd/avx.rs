@@ -1,6 +1,6 @@
 //! What is said in the processor's own instructions on x86-64, because the compiler does not find it by itself.
 
-use super::{Float, Isa, LANES, Lanes, Portable};
+use super::{Float, Isa, LANES, Lanes, Portable, WIDE_LANES};
 use std::any::TypeId;
 use std::arch::x86_64::*;
 use std::mem::transmute_copy;
@@ -17,7 +17,7 @@ macro_rules! lanes {
                 if single && N == LANES {
                     return transmute_copy(&$eight(transmute_copy(&a), transmute_copy(&b)));
                 }
-                if Self::WIDE && single && N == 2 * LANES {
+                if Self::WIDE && single && N == WIDE_LANES {
                     return transmute_copy(&$sixteen(transmute_copy(&a), transmute_copy(&b)));
                 }
             }
@@ -57,7 +57,7 @@ macro_rules! avx {
                 // SAFETY: types and numbers of lanes are compared, `T` is `f64` if it is not `f32`, and code for this
                 // instruction set only runs where it exists.
                 unsafe {
-                    if Self::WIDE && single && N == 2 * LANES {
+                    if Self::WIDE && single && N == WIDE_LANES {
                         return transmute_copy(&_mm512_fmadd_ps(
                             transmute_copy(&a),
                             transmute_copy(&b),
@@ -128,9 +128,9 @@ macro_rules! avx {
 
             #[inline(always)]
             fn route<T: Float>(
-                rows: [Lanes<T, { 2 * LANES }>; 2],
+                rows: [Lanes<T, WIDE_LANES>; 2],
                 dy: Lanes<T>,
-            ) -> [Lanes<T, { 2 * LANES }>; 2] {
+            ) -> [Lanes<T, WIDE_LANES>; 2] {
                 if !(Self::WIDE && TypeId::of::<T>() == TypeId::of::<f32>()) {
                     return Portable::route(rows, dy);
                 }
@@ -248,7 +248,7 @@ unsafe fn transpose_avx(v: [__m256; LANES]) -> [__m256; LANES] {
 /// [`Isa::route`] if there is a NaN.
 #[cold]
 #[inline(never)]
-fn route_nan<T: Float>(rows: [Lanes<T, { 2 * LANES }>; 2], dy: Lanes<T>) -> [Lanes<T, { 2 * LANES }>; 2] {
+fn route_nan<T: Float>(rows: [Lanes<T, WIDE_LANES>; 2], dy: Lanes<T>) -> [Lanes<T, WIDE_LANES>; 2] {
     Portable::route(rows, dy)
 }
 

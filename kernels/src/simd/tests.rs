@@ -1,6 +1,6 @@
 //! Every instruction set of this processor computes the same.
 
-use super::{Float, InstructionSet, Isa, Kernel, LANES, Lanes, Portable, dispatch};
+use super::{Float, InstructionSet, Isa, Kernel, LANES, Lanes, Portable, WIDE_LANES, dispatch};
 use crate::{
     Activation, Conv2dConfig, ConvAlgorithm, Epilogue, LocalResponseNormConfig, Padding, Pool2dConfig, Tape,
     activation, avg_pool2d, batch_norm_train, conv2d, conv2d_batch_norm_train, dropout, global_avg_pool2d,
@@ -159,10 +159,10 @@ fn instruction_sets_agree_on_steps() -> Result<()> {
 }
 
 /// The parts of windows' gradients.
-struct Route([Lanes<f32, { 2 * LANES }>; 2], Lanes<f32>);
+struct Route([Lanes<f32, WIDE_LANES>; 2], Lanes<f32>);
 
 impl Kernel for Route {
-    type Output = [Lanes<f32, { 2 * LANES }>; 2];
+    type Output = [Lanes<f32, WIDE_LANES>; 2];
 
     #[inline(always)]
     fn run<I: Isa>(self) -> Self::Output {
@@ -181,7 +181,7 @@ fn every_window_has_one_winner() {
     };
     for case in 0..2000 {
         let most = if case % 2 == 0 { 7 } else { 8 };
-        let mut rows = [[0.0; 2 * LANES]; 2];
+        let mut rows = [[0.0; WIDE_LANES]; 2];
         rows.iter_mut().flatten().for_each(|pixel| *pixel = value(most));
         let dy: [f32; LANES] = std::array::from_fn(|window| window as f32 + 1.0);
         let lanes = rows.map(Lanes::from_array);

@@ -7,7 +7,7 @@
 
 use crate::conv::geometry::{Axis, Geometry};
 use crate::conv::product::PANEL;
-use crate::simd::{Float, Isa, LANES, Lanes};
+use crate::simd::{Float, Isa, LANES, Lanes, WIDE_LANES, wide};
 
 /// The edge of a kernel that is computed here, if it is.
 pub(super) fn edge(g: &Geometry) -> Option<usize> {
@@ -34,8 +34,8 @@ impl Strips {
     /// that is shorter.
     #[inline(always)]
     fn vectors<I: Isa, T>(&self) -> [usize; 2] {
-        let wide = I::WIDE && size_of::<T>() == size_of::<f32>();
-        let panels = if wide { self.columns / PANEL + usize::from(self.columns % PANEL > LANES) } else { 0 };
+        let panels =
+            if wide::<I, T>() { self.columns / PANEL + usize::from(self.columns % PANEL > LANES) } else { 0 };
         [panels, self.columns.saturating_sub(panels * PANEL).div_ceil(LANES)]
     }
 
@@ -203,11 +203,11 @@ impl StripProducts {
         let mut halves = [[[Lanes::ZERO; EDGE]; COLUMNS]; 2];
         unsafe {
             let (x, dy) = (x.as_ptr().add(kx), dy.as_ptr().add(self.first));
-            if I::WIDE && size_of::<T>() == size_of::<f32>() {
-                let mut both = [[Lanes::<T, { 2 * LANES }>::ZERO; EDGE]; COLUMNS];
+            if wide::<I, T>() {
+                let mut both = [[Lanes::<T, WIDE_LANES>::ZERO; EDGE]; COLUMNS];
                 for pair in 0..vectors / 2 {
-                    let column = pair * 2 * LANES;
-                    self.rows::<I, T, { 2 * LANES }, EDGE, COLUMNS>(x.add(column), dy.add(column), &mut both);
+                    let column = pair * WIDE_LANES;
+                    self.rows::<I, T, WIDE_LANES, EDGE, COLUMNS>(x.add(column), dy.add(column), &mut both);
                 }
                 for i in 0..COLUMNS {
                     for ky in 0..EDGE {

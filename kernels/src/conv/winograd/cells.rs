@@ -1,9 +1,9 @@
 //! Images cut into cells of eight or sixteen channels, so that a vector holds one pixel of so many channels.
 
-use super::super::interleave::{gather_row, scatter_row};
+use super::super::interleave::{gather_row, prefetch_rows, scatter_row};
 use super::super::product::PANEL;
 use super::transform::TILE;
-use crate::simd::{Float, Isa, LANES, LINE, Lanes};
+use crate::simd::{Float, Isa, LANES, Lanes, wide};
 use std::ops::Range;
 
 /// One group's channels of a sample as `[channels / lanes][rows][columns][lanes]`, with room around the image.
@@ -27,9 +27,8 @@ pub(super) struct Cells {
 impl Cells {
     /// With cells of sixteen channels for a wide instruction set, if that takes no more room.
     pub fn fit<I: Isa, T>(self) -> Self {
-        let wide = I::WIDE && size_of::<T>() == size_of::<f32>();
         let even = self.channels.next_multiple_of(LANES).is_multiple_of(PANEL);
-        Self { lanes: if wide && even { PANEL } else { LANES }, ..self }
+        Self { lanes: if wide::<I, T>() && even { PANEL } else { LANES }, ..self }
     }
 
     pub fn count(&self) -> usize {
@@ -84,8 +83,9 @@ impl Cells {
                 for first in (0..lanes).step_by(LANES) {
                     let channel = cell * lanes + first;
                     let source = &source[channel * height * width + row * width..];
-                    let channels = (height * width, self.channels - channel);
-                    prefetch_rows::<I, T>(source, height * width, width, lanes * height * width);
+                    let channels = (height * width, (self.channels - channel).min(LANES));
+                    // The same row of the next cell.
+                    prefetch_rows::<I, T>(source, channels, width, lanes * height * width);
                     gather_row::<I, T>(source, channels, width, &mut target[first..], lanes);
                 }
             }
@@ -99,12 +99,13 @@ impl Cells {
         for (cell, source) in source.chunks_exact(self.cell_len()).enumerate() {
             for first in (0..lanes).step_by(LANES) {
                 let channel = cell * lanes + first;
-                let channels = (height * width, self.channels - channel);
+                let channels = (height * width, (self.channels - channel).min(LANES));
                 let target = &mut target[channel * height * width..];
                 let bias = bias.map(|bias| first_lanes(&bias[channel..]));
                 for row in 0..height {
                     let target = &mut target[row * width..];
-                    prefetch_rows::<I, T>(target, height * width, width, LANES * height * width);
+                    // The same row of the next channels.
+                    prefetch_rows::<I, T>(target, channels, width, LANES * height * width);
                     let place = (row + self.padding.0) * self.columns + self.padding.1;
                     scatter_row::<I, T>(
                         &source[place * lanes + first..],
@@ -116,18 +117,6 @@ impl Cells {
                     );
                 }
             }
-        }
-    }
-}
-
-/// Asks for what lies `distance` numbers behind a row of eight channels, the same row of other channels: a processor does not
-/// find out that by itself.
-#[inline(always)]
-fn prefetch_rows<I: Isa, T>(values: &[T], plane: usize, width: usize, distance: usize) {
-    let start = values.as_ptr().wrapping_add(distance);
-    for channel in 0..LANES {
-        for column in (0..width).step_by(LINE / size_of::<T>()) {
-            I::prefetch(start.wrapping_add(channel * plane + column));
         }
     }
 }
