@@ -217,9 +217,10 @@ fn a_search_killed_while_measuring_goes_on_as_if_nothing_had_happened() {
     let mut kills = 0;
     for share in [0.4, 0.6, 0.8] {
         let resume = vec!["resume", text(&run), "--quiet"];
-        let started = Running::start(&if run.join("run.sqlite").exists() { resume } else { args.concat() });
+        let mut started =
+            Running::start(&if run.join("run.sqlite").exists() { resume } else { args.concat() });
         let enough = (undisturbed as f64 * share) as usize;
-        wait_until("measurements", || lines(&log) >= enough);
+        started.wait_until("so many measurements", || lines(&log) >= enough);
         kills += usize::from(started.kill());
     }
     assert!(kills > 0 && run.join("run.sqlite").exists());
@@ -246,8 +247,8 @@ fn a_killed_search_leaves_no_command_behind() {
     fs::write(&hang, "").unwrap();
     let command = hanging(&log, &hang);
     let args = [&["search", "--out", text(&run)], &short("6evals", &[&command])[..]].concat();
-    let started = Running::start(&args);
-    wait_until("a measurement", || log.exists());
+    let mut started = Running::start(&args);
+    started.wait_until("a measurement", || log.exists());
     assert!(started.kill());
     assert!(falls_silent(&log), "the command goes on");
 }
@@ -260,9 +261,9 @@ fn an_interrupted_measurement_is_no_failure() {
     let command = hanging(&log, &hang);
     let args = [&["search", "--out", text(&run)], &short("40evals", &[&command])[..]].concat();
     let mut started = Running::start(&args);
-    wait_until("a run", || run.join("run.sqlite").exists());
+    started.wait_until("a run", || run.join("run.sqlite").exists());
     fs::write(&hang, "").unwrap();
-    wait_until("a measurement", || log.exists());
+    started.wait_until("a measurement", || log.exists());
     let pid = started.0.id().to_string();
     assert!(Command::new("kill").args(["-INT", &pid]).status().unwrap().success());
     assert!(started.0.wait().unwrap().success(), "it ends in good order");
@@ -335,15 +336,15 @@ fn training_goes_on_while_another_device_measures() {
         [command.as_str(), "latency.predictor=4", "latency.exclusive=false", "latency.timeout=10m"];
     let args = [&["search", "--out", text(&run)], &short("10evals", &settings)[..]].concat();
     let mut started = Running::start(&args);
-    wait_until("a run", || run.join("run.sqlite").exists());
+    started.wait_until("a run", || run.join("run.sqlite").exists());
     fs::write(&hang, "").unwrap();
-    wait_until("a measurement", || log.exists());
+    started.wait_until("a measurement", || log.exists());
     let generation = individuals(&run).last().map_or(1, |last| last.generation + 1);
     let trained = || {
         let jobs = Store::read(&run).unwrap().database.jobs(generation).unwrap();
         !jobs.is_empty() && jobs.iter().all(|row| row.result.is_some())
     };
-    wait_until("trained children", trained);
+    started.wait_until("trained children", trained);
     let committed = individuals(&run).len();
     assert!(committed < 10, "children without their latency are not committed");
     fs::remove_file(&hang).unwrap();

@@ -2,6 +2,7 @@
 
 mod algorithm;
 mod by_sample;
+mod cells;
 mod correlate;
 mod depthwise;
 mod forward;

@@ -29,21 +29,44 @@ pub(crate) fn sums<I: Isa, T: Float, const INPUTS: usize, const SUMS: usize>(
     for v in (0..together).step_by(STREAMS) {
         for (s, stream) in streams.iter_mut().enumerate() {
             let at = (v + s) * LANES;
-            add_to::<I, T, SUMS>(stream, term(inputs.map(|input| load(&input[at..]))));
+            add_to::<I, T, SUMS>(stream, term(load_all(inputs, at)));
         }
     }
     for v in together..whole {
-        add_to::<I, T, SUMS>(&mut streams[0], term(inputs.map(|input| load(&input[v * LANES..]))));
+        add_to::<I, T, SUMS>(&mut streams[0], term(load_all(inputs, v * LANES)));
     }
-    if whole * LANES < length {
-        let terms = term(inputs.map(|input| load_partial(&input[whole * LANES..])));
-        add_to::<I, T, SUMS>(&mut streams[0], terms.map(|t| t.keep(length - whole * LANES)));
+    let rest = length - whole * LANES;
+    if rest > 0 {
+        let mut last = [Lanes::ZERO; INPUTS];
+        for (last, input) in last.iter_mut().zip(inputs) {
+            *last = load_last(input);
+        }
+        let fresh = load(&T::STEP[rest..]);
+        let mut terms = term(last);
+        for term in &mut terms {
+            *term = I::gate(fresh, *term);
+        }
+        add_to::<I, T, SUMS>(&mut streams[0], terms);
     }
     let [mut total, rest @ ..] = streams;
     for stream in rest {
         add_to::<I, T, SUMS>(&mut total, stream);
     }
-    total.map(|lanes| lanes.sum().to_f64())
+    let mut sums = [0.0; SUMS];
+    for (sum, lanes) in sums.iter_mut().zip(total) {
+        *sum = lanes.sum().to_f64();
+    }
+    sums
+}
+
+/// A vector of each input. (No closures here: they would be compiled without the instruction set.)
+#[inline(always)]
+fn load_all<T: Float, const INPUTS: usize>(inputs: [&[T]; INPUTS], at: usize) -> [Lanes<T>; INPUTS] {
+    let mut vectors = [Lanes::ZERO; INPUTS];
+    for (vector, input) in vectors.iter_mut().zip(inputs) {
+        *vector = load(&input[at..]);
+    }
+    vectors
 }
 
 #[inline(always)]
@@ -60,11 +83,16 @@ pub(crate) fn load<T: Float>(source: &[T]) -> Lanes<T> {
     Lanes::from_array(*lanes)
 }
 
-/// Fewer than [`LANES`] values; the other lanes are zero.
+/// The last [`LANES`] numbers, behind zeros if there are fewer.
 #[inline(always)]
-fn load_partial<T: Float>(source: &[T]) -> Lanes<T> {
+fn load_last<T: Float>(source: &[T]) -> Lanes<T> {
+    if let Some(last) = source.last_chunk() {
+        return Lanes::from_array(*last);
+    }
     let mut lanes = [T::ZERO; LANES];
-    lanes[..source.len()].copy_from_slice(source);
+    for (lane, value) in lanes.iter_mut().rev().zip(source.iter().rev()) {
+        *lane = *value;
+    }
     Lanes::from_array(lanes)
 }
 

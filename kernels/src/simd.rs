@@ -31,12 +31,15 @@ pub(crate) const LANES: usize = 8;
 /// Lanes of a vector of `f32` where [`Isa::WIDE`].
 pub(crate) const WIDE_LANES: usize = 2 * LANES;
 
+/// Pixels that change places with channels together: a quarter of a register of [`WIDE_LANES`].
+pub(crate) const FOUR: usize = 4;
+
 /// The number types of the kernels: `f32` and `f64`.
 pub(crate) trait Float: WithDType + Neg<Output = Self> {
     const ZERO: Self;
     const ONE: Self;
-    /// Zeros, then as many ones, in memory: part of it is a mask.
-    const STEP: &'static [Self; LANES];
+    /// A vector of zeros and one of ones, in memory: part of it is a mask.
+    const STEP: &'static [Self; 2 * LANES];
     /// `self * factor + term` with one rounding. Fast only where the processor has the instruction.
     fn fused(self, factor: Self, term: Self) -> Self;
     fn is_nan(self) -> bool;
@@ -55,7 +58,8 @@ macro_rules! float {
         impl Float for $t {
             const ZERO: Self = 0.0;
             const ONE: Self = 1.0;
-            const STEP: &'static [Self; LANES] = &[0.0, 0.0, 0.0, 0.0, 1.0, 1.0, 1.0, 1.0];
+            const STEP: &'static [Self; 2 * LANES] =
+                &[0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0];
             #[inline(always)]
             fn fused(self, factor: Self, term: Self) -> Self {
                 self.mul_add(factor, term)
@@ -134,7 +138,7 @@ pub(crate) trait Isa {
 
     /// Lane by lane, the one that [`beats`] the other.
     #[inline(always)]
-    fn larger<T: Float>(earlier: Lanes<T>, later: Lanes<T>) -> Lanes<T> {
+    fn larger<T: Float, const N: usize>(earlier: Lanes<T, N>, later: Lanes<T, N>) -> Lanes<T, N> {
         earlier.zip(later, |earlier, later| if beats(later, earlier) { later } else { earlier })
     }
 
@@ -174,6 +178,24 @@ pub(crate) trait Isa {
         [Lanes(parts[0]), Lanes(parts[1])]
     }
 
+    /// The first and the last lanes.
+    #[inline(always)]
+    fn split<T: Float>(both: Lanes<T, WIDE_LANES>) -> [Lanes<T>; 2] {
+        let mut halves = [Lanes::ZERO; 2];
+        halves[0].0.copy_from_slice(&both.0[..LANES]);
+        halves[1].0.copy_from_slice(&both.0[LANES..]);
+        halves
+    }
+
+    /// The reverse of [`Isa::split`].
+    #[inline(always)]
+    fn join<T: Float>([first, last]: [Lanes<T>; 2]) -> Lanes<T, WIDE_LANES> {
+        let mut both = Lanes::ZERO;
+        both.0[..LANES].copy_from_slice(&first.0);
+        both.0[LANES..].copy_from_slice(&last.0);
+        both
+    }
+
     /// The numbers at even and at odd places of two neighbouring vectors.
     #[inline(always)]
     fn unzip<T: Float>([a, b]: [Lanes<T>; 2]) -> [Lanes<T>; 2] {
@@ -196,6 +218,21 @@ pub(crate) trait Isa {
             result[2 * i / LANES].0[2 * i % LANES + 1] = odd.0[i];
         }
         result
+    }
+
+    /// Four neighbouring pixels of `N` channels that lie `plane` numbers apart: a vector of channels for each pixel.
+    ///
+    /// # Safety
+    /// All of them must be readable.
+    #[inline(always)]
+    unsafe fn interleave<T: Float, const N: usize>(source: *const T, plane: usize) -> [Lanes<T, N>; FOUR] {
+        let mut pixels = [Lanes::ZERO; FOUR];
+        for channel in 0..N {
+            for (p, pixel) in pixels.iter_mut().enumerate() {
+                pixel.0[channel] = unsafe { *source.add(channel * plane + p) };
+            }
+        }
+        pixels
     }
 
     /// Lane `i` of vector `j` becomes lane `j` of vector `i`.
@@ -391,16 +428,6 @@ impl<T: Float, const N: usize> Lanes<T, N> {
         self.0
     }
 
-    /// The first `count` lanes, the others zero.
-    #[inline(always)]
-    pub(crate) fn keep(self, count: usize) -> Self {
-        let mut result = self;
-        for i in 0..N {
-            result.0[i] = if i < count { self.0[i] } else { T::ZERO };
-        }
-        result
-    }
-
     #[inline(always)]
     pub(crate) fn zip(self, other: Self, f: impl Fn(T, T) -> T) -> Self {
         let mut result = self;
@@ -433,17 +460,6 @@ impl<T: Float, const N: usize> Lanes<T, N> {
     #[inline(always)]
     pub(crate) fn mul_add<I: Isa>(self, factor: Self, term: Self) -> Self {
         I::mul_add_lanes(self, factor, term)
-    }
-}
-
-impl<T: Float> Lanes<T, WIDE_LANES> {
-    /// The first and the last lanes.
-    #[inline(always)]
-    pub(crate) fn halves(self) -> [Lanes<T>; 2] {
-        let mut halves = [Lanes::ZERO; 2];
-        halves[0].0.copy_from_slice(&self.0[..LANES]);
-        halves[1].0.copy_from_slice(&self.0[LANES..]);
-        halves
     }
 }
 

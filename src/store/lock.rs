@@ -2,8 +2,15 @@
 
 use std::fs::{File, TryLockError};
 use std::path::Path;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 
 use crate::{Error, Result};
+
+/// How long a taken lock is asked for again: a command that was about to start when its process was killed holds the lock
+/// for a moment more.
+const PATIENCE: Duration = Duration::from_millis(500);
+const PAUSE: Duration = Duration::from_millis(10);
 
 /// Held while a process owns a run folder; the system releases it when the process ends, however it ends.
 #[derive(Debug)]
@@ -24,13 +31,17 @@ impl Lock {
             .write(true)
             .open(&path)
             .map_err(Error::io("lock", &path))?;
-        match file.try_lock() {
-            Ok(()) => Ok(Self { _file: file }),
-            Err(TryLockError::WouldBlock) => {
-                let problem = "another process is working on it; wait for it or stop it first".into();
-                Err(Error::Run { path: run.into(), problem })
+        let started = Instant::now();
+        loop {
+            match file.try_lock() {
+                Ok(()) => return Ok(Self { _file: file }),
+                Err(TryLockError::WouldBlock) if started.elapsed() < PATIENCE => sleep(PAUSE),
+                Err(TryLockError::WouldBlock) => {
+                    let problem = "another process is working on it; wait for it or stop it first".into();
+                    return Err(Error::Run { path: run.into(), problem });
+                }
+                Err(TryLockError::Error(source)) => return Err(Error::Io { doing: "lock", path, source }),
             }
-            Err(TryLockError::Error(source)) => Err(Error::Io { doing: "lock", path, source }),
         }
     }
 }

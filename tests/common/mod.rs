@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::ErrorKind;
+use std::io::{ErrorKind, Read};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -91,6 +91,20 @@ impl Running {
         let mut command = Command::new(PROGRAM);
         command.args(args).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         Self(command.spawn().unwrap())
+    }
+
+    /// Waits until `holds` does, which must be before the program ends.
+    pub fn wait_until(&mut self, what: &str, mut holds: impl FnMut() -> bool) {
+        wait_until(what, || {
+            let status = self.0.try_wait().unwrap();
+            let reached = holds();
+            if let (Some(status), false) = (status, reached) {
+                let mut complaints = String::new();
+                self.0.stderr.take().unwrap().read_to_string(&mut complaints).unwrap();
+                panic!("it ended with {status} before {what}: {complaints}");
+            }
+            reached
+        });
     }
 
     /// Sends SIGKILL and waits for the end; whether the program was still at work.

@@ -123,7 +123,8 @@ pub(super) fn gradients<T: Float>(
                         }
                         if let Some((x, plan)) = &plan {
                             for (sample, dy) in samples.zip(dy.chunks_exact(dy_len)) {
-                                plan.add(x.read(sample * x_len..(sample + 1) * x_len, x_room), dy, partial);
+                                let x = x.read(sample * x_len..(sample + 1) * x_len, x_room);
+                                plan.add(x, dy, partial);
                             }
                         }
                     }

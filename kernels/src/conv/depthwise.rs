@@ -7,18 +7,17 @@
 mod gradient;
 mod layout;
 mod rows;
+mod small;
 mod strips;
 
-use super::algorithm::OutputObserver;
+use super::algorithm::{InputSums, OutputObserver};
 use super::geometry::Geometry;
 use crate::parallel;
-use crate::simd::{Float, Isa, Kernel, LANES, dispatch, prefetch};
+use crate::simd::{Float, Isa, Kernel, LANES, WIDE_LANES, dispatch, prefetch};
 use crate::source::Source;
 use layout::Padded;
 use rows::{Correlation, Taps, vectors};
 use strips::Strips;
-
-pub(super) use gradient::gradients;
 
 /// Most outputs of a group; from there on the general convolution, which shares inputs among outputs,
 /// is faster.
@@ -27,6 +26,11 @@ const OUTPUTS: usize = 4;
 const JOBS: usize = 16;
 /// Fewest values of a job.
 const JOB_VALUES: usize = 1 << 14;
+/// Samples whose products are added in the number's own precision, lane by lane.
+const SAMPLES: usize = 8;
+/// Most partial gradients of the weights: the batch is cut at places that depend on sizes alone, so that the sum
+/// has the same bits for any number of threads.
+const CHUNKS: usize = 8;
 
 /// Largest stride: the padded plane has room for every pixel between two outputs, read or not.
 const STRIDE: usize = 8;
@@ -45,20 +49,34 @@ fn job_size(items: usize, values: usize) -> usize {
 /// The input's padded planes: rows as they are, columns by phase.
 fn padded_input(g: &Geometry) -> Padded {
     let (height, width) = (g.height, g.width);
+    let columns = width.output.next_multiple_of(LANES) + width.reach();
+    // Where neighbours stay neighbours, rows are copied in whole vectors.
+    let (left, segment) = match width.stride {
+        1 => aligned(width.padding, columns - width.padding.min(columns)),
+        _ => (width.padding, columns),
+    };
     Padded {
         source: (height.input, width.input),
-        before: (height.padding, width.padding),
+        before: (height.padding, left),
+        skip: left - width.padding,
         rows: (height.output - 1) * height.stride + (height.kernel - 1) * height.dilation + 1,
         phases: width.stride,
-        segment: width.output.next_multiple_of(LANES) + width.reach(),
+        segment,
     }
+}
+
+/// Columns before the first pixel and in all, so that the first pixel of every row starts a line of the cache.
+fn aligned(before: usize, behind: usize) -> (usize, usize) {
+    let before = before.next_multiple_of(WIDE_LANES);
+    (before, (before + behind).next_multiple_of(WIDE_LANES))
 }
 
 /// Where each tap reads in [`padded_input`], row by row of the kernel.
 fn input_taps(g: &Geometry, padded: &Padded) -> Vec<usize> {
     let offset = |ky: usize, kx| {
         let column = g.width.tap(kx);
-        ky * g.height.dilation * padded.row() + column.phase * padded.segment + column.quotient
+        let column = padded.skip + column.phase * padded.segment + column.quotient;
+        ky * g.height.dilation * padded.row() + column
     };
     (0..g.taps()).map(|t| offset(t / g.width.kernel, t % g.width.kernel)).collect()
 }
@@ -71,10 +89,16 @@ pub(super) fn forward<T: Float>(
     bias: Option<&[T]>,
     observer: OutputObserver<'_, T>,
 ) -> Vec<T> {
+    if small::applies(g) {
+        return small::forward(g, x, weight, bias, observer);
+    }
     let padded = padded_input(g);
     let (rows, columns) = (g.height.output, g.width.output);
     let correlation = match strips::edge(g) {
-        Some(edge) => Correlation::Strips(Strips { edge, rows, columns, source_row: padded.row(), first: 0 }),
+        Some(edge) => {
+            let (source_row, first) = (padded.row(), padded.skip);
+            Correlation::Strips(Strips { edge, rows, columns, source_row, first })
+        }
         None => {
             let starts = vectors((rows, columns), g.height.stride * padded.row(), columns);
             Correlation::Taps(Taps::new(input_taps(g, &padded), starts))
@@ -104,6 +128,28 @@ pub(super) fn forward<T: Float>(
             })
         })
     })
+}
+
+/// `(dx, dw)` of a depthwise convolution: `dx` if there is a `weight`, `dw` if there is an `x`, otherwise empty.
+pub(super) fn gradients<T: Float>(
+    g: &Geometry,
+    x: Option<&Source<'_, T>>,
+    weight: Option<&[T]>,
+    dy: &Source<'_, T>,
+    input_sums: InputSums<'_, T>,
+) -> (Vec<T>, Vec<T>) {
+    match small::applies(g) {
+        true => small::gradients(g, x, weight, dy, input_sums),
+        false => gradient::gradients(g, x, weight, dy, input_sums),
+    }
+}
+
+/// The sum of partial gradients of the weights, in their order.
+fn add_up<T: Float>(parts: Vec<Vec<f64>>) -> Vec<T> {
+    let mut parts = parts.into_iter();
+    let mut total = parts.next().unwrap_or_default();
+    parts.for_each(|part| total.iter_mut().zip(part).for_each(|(total, part)| *total += part));
+    total.into_iter().map(T::of).collect()
 }
 
 /// Some planes, the samples one behind the other.

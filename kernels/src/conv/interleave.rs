@@ -1,78 +1,115 @@
-//! Rows of pixels of eight channels into vectors of eight channels, and back.
+//! Rows of pixels of some channels into vectors of so many channels, and back.
 #![allow(clippy::needless_range_loop)] // Counted loops are what the compiler unrolls into registers.
 
-use crate::simd::{Float, Isa, LANES, Lanes, prefetch};
+use super::product::PANEL;
+use crate::simd::{FOUR, Float, Isa, LANES, Lanes, PAGE, prefetch, wide};
 
-/// Asks for what lies `distance` numbers behind `width` pixels of some channels, `plane` numbers apart: a processor does not
-/// find out by itself.
-#[inline(always)]
-pub(super) fn prefetch_rows<I: Isa, T>(
-    values: &[T],
-    (plane, channels): (usize, usize),
-    width: usize,
-    distance: usize,
-) {
-    for channel in 0..channels {
-        prefetch::<I, T>(&values[channel * plane..][..width], distance);
+/// Some channels of an image.
+#[derive(Clone, Copy)]
+pub(super) struct Channels {
+    pub count: usize,
+    /// Distance between them.
+    pub plane: usize,
+}
+
+impl Channels {
+    /// Whether sixteen of them are best taken together. Not where the same pixel of each lies on the same few lines of the
+    /// first-level cache, which repeat every [`PAGE`].
+    #[inline(always)]
+    fn fill_panel<I: Isa, T>(self) -> bool {
+        wide::<I, T>() && self.count >= PANEL && !(self.plane * size_of::<T>()).is_multiple_of(PAGE)
+    }
+
+    /// At most so many.
+    pub fn some(self, count: usize) -> Self {
+        Self { count: self.count.min(count), ..self }
+    }
+
+    /// Without the first ones.
+    fn after(self, first: usize) -> Self {
+        Self { count: self.count.saturating_sub(first), ..self }
     }
 }
 
-/// A row of `width` pixels of up to eight channels, `plane` numbers apart, into pixels `distance` numbers apart.
+/// Asks for what lies `distance` numbers behind `width` pixels of some channels, unless several channels share a page: then
+/// a processor finds out by itself.
+#[inline(always)]
+pub(super) fn prefetch_rows<I: Isa, T>(values: &[T], channels: Channels, width: usize, distance: usize) {
+    if channels.plane * size_of::<T>() <= PAGE / 4 {
+        return;
+    }
+    for channel in 0..channels.count {
+        prefetch::<I, T>(&values[channel * channels.plane..][..width], distance);
+    }
+}
+
+/// A row of `width` pixels of up to `lanes` channels, which are [`LANES`] or [`PANEL`], into pixels `distance` numbers
+/// apart; zeros for channels that are missing.
 #[inline(always)]
 pub(super) fn gather_row<I: Isa, T: Float>(
     source: &[T],
-    (plane, channels): (usize, usize),
+    channels: Channels,
+    width: usize,
+    target: &mut [T],
+    (lanes, distance): (usize, usize),
+) {
+    assert!(target.len() >= (width - 1) * distance + lanes);
+    if lanes == PANEL && channels.fill_panel::<I, T>() {
+        return gather_lanes::<I, T, PANEL>(source, channels, width, target, distance);
+    }
+    for first in (0..lanes).step_by(LANES) {
+        let source = source.get(first * channels.plane..).unwrap_or_default();
+        gather_lanes::<I, T, LANES>(source, channels.after(first), width, &mut target[first..], distance);
+    }
+}
+
+#[inline(always)]
+fn gather_lanes<I: Isa, T: Float, const N: usize>(
+    source: &[T],
+    channels: Channels,
     width: usize,
     target: &mut [T],
     distance: usize,
 ) {
-    assert!(target.len() >= (width - 1) * distance + LANES);
-    for first in (0..width).step_by(LANES) {
-        let vectors = I::transpose(load_channels(source, (plane, channels), first));
-        for p in 0..LANES {
-            if p < width - first {
-                // SAFETY: the assertion above.
-                unsafe { vectors[p].store(target.as_mut_ptr().add((first + p) * distance)) };
+    assert!(target.len() >= (width - 1) * distance + N);
+    let whole = channels.count >= N && width >= FOUR;
+    assert!(!whole || source.len() >= (N - 1) * channels.plane + width);
+    for step in (0..width).step_by(FOUR) {
+        // The last step of a wide row overlaps the one before; a narrow row is a step of its own.
+        let first = step.min(width.saturating_sub(FOUR));
+        let pixels = if whole {
+            // SAFETY: the assertion above.
+            unsafe { I::interleave::<T, N>(source.as_ptr().add(first), channels.plane) }
+        } else {
+            let mut some = [[T::ZERO; FOUR]; N];
+            for (channel, some) in some.iter_mut().enumerate().take(channels.count) {
+                let row = &source[channel * channels.plane..][..width];
+                some.iter_mut().zip(&row[first..]).for_each(|(to, from)| *to = *from);
+            }
+            // SAFETY: four pixels of every channel.
+            unsafe { I::interleave::<T, N>(some.as_ptr().cast(), FOUR) }
+        };
+        for p in 0..FOUR {
+            if first + p < width {
+                // SAFETY: the first assertion above.
+                unsafe { pixels[p].store(target.as_mut_ptr().add((first + p) * distance)) };
             }
         }
     }
 }
 
-/// Eight pixels from `first` on of every channel, or as many as there are and zeros.
-#[inline(always)]
-fn load_channels<T: Float>(
-    source: &[T],
-    (plane, channels): (usize, usize),
-    first: usize,
-) -> [Lanes<T>; LANES] {
-    let mut vectors = [Lanes::ZERO; LANES];
-    if channels >= LANES && (LANES - 1) * plane + first + LANES <= source.len() {
-        for c in 0..LANES {
-            // SAFETY: compared with the length.
-            vectors[c] = unsafe { Lanes::load(source.as_ptr().add(c * plane + first)) };
-        }
-        return vectors;
-    }
-    for (c, vector) in vectors.iter_mut().enumerate().take(channels) {
-        let mut values = [T::ZERO; LANES];
-        for (value, source) in values.iter_mut().zip(&source[c * plane + first..]) {
-            *value = *source;
-        }
-        *vector = Lanes::from_array(values);
-    }
-    vectors
-}
-
-/// The reverse of [`gather_row`], with a number added to each channel.
+/// The reverse of [`gather_row`] for up to eight channels, with a number added to each. Eight pixels of eight channels
+/// change places together: stores of four would be twice as many.
 #[inline(always)]
 pub(super) fn scatter_row<I: Isa, T: Float>(
     source: &[T],
     distance: usize,
-    add: Option<Lanes<T>>,
+    add: Option<&[T]>,
     width: usize,
     target: &mut [T],
-    (plane, channels): (usize, usize),
+    Channels { count: channels, plane }: Channels,
 ) {
+    let add = add.map(first_lanes);
     assert!(source.len() >= (width - 1) * distance + LANES);
     assert!(target.len() >= (channels.min(LANES) - 1) * plane + width);
     // The last step of a wide row overlaps the one before; a narrow row is a step of its own.
@@ -87,7 +124,9 @@ pub(super) fn scatter_row<I: Isa, T: Float>(
             }
         }
         if let Some(add) = add {
-            vectors = vectors.map(|vector| vector.add(add));
+            for p in 0..LANES {
+                vectors[p] = I::add_lanes(vectors[p], add);
+            }
         }
         let vectors = I::transpose(vectors);
         if count == LANES && channels >= LANES {
@@ -103,4 +142,12 @@ pub(super) fn scatter_row<I: Isa, T: Float>(
             }
         }
     }
+}
+
+/// The first numbers, as many as there are, and zeros.
+#[inline(always)]
+fn first_lanes<T: Float>(values: &[T]) -> Lanes<T> {
+    let mut lanes = [T::ZERO; LANES];
+    lanes.iter_mut().zip(values).for_each(|(lane, value)| *lane = *value);
+    Lanes::from_array(lanes)
 }

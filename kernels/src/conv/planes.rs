@@ -1,6 +1,6 @@
 //! Padded copies of the channels of a sample, laid out so that vectors may run across row ends.
 
-use crate::simd::{Float, LANES, WIDE_LANES};
+use crate::simd::{Float, LANES, Lanes, WIDE_LANES};
 
 /// The rows and columns of a source plane that form one padded plane:
 /// element `[r, q]` is source element `[row + r * row_step, column + q * column_step]`, or zero outside.
@@ -61,16 +61,25 @@ impl Planes {
     fn gather_window<T: Float>(&self, window: &Window, source: &[T], plane: &mut [T]) {
         let (h, w) = self.source;
         let (first, end) = inside(w, window.column, window.column_step, self.columns);
+        let (first_row, end_row) = inside(h, window.row, window.row_step, self.rows);
         // Zeros everywhere first: cheaper than a call for the few at the ends of every row.
         plane.fill(T::ZERO);
-        for (r, target) in plane.chunks_exact_mut(self.columns).enumerate() {
-            let row = window.row + (r * window.row_step) as isize;
-            if row < 0 || row >= h as isize || first == end {
-                continue;
-            }
-            let column = (window.column + (first * window.column_step) as isize) as usize;
-            let source = &source[row as usize * w + column..(row as usize + 1) * w];
-            copy_every(source, window.column_step, &mut target[first..end]);
+        if first == end || first_row == end_row {
+            return;
+        }
+        let row = (window.row + (first_row * window.row_step) as isize) as usize;
+        let column = (window.column + (first * window.column_step) as isize) as usize;
+        let source = &source[row * w + column..];
+        let target = &mut plane[first_row * self.columns + first..];
+        let (rows, length) = (end_row - first_row, end - first);
+        if window.column_step == 1 {
+            copy_rows(rows, length, (source, window.row_step * w), (target, self.columns));
+            return;
+        }
+        for r in 0..rows {
+            let target = &mut target[r * self.columns..][..length];
+            let source = source[r * window.row_step * w..].iter().step_by(window.column_step);
+            target.iter_mut().zip(source).for_each(|(to, from)| *to = *from);
         }
     }
 }
@@ -83,45 +92,84 @@ fn inside(size: usize, start: isize, step: usize, count: usize) -> (usize, usize
     (first as usize, end as usize)
 }
 
-/// Every `step`-th value of `source`.
+/// `copy_from_slice` for few values, where calling a function costs more than copying.
 #[inline(always)]
-fn copy_every<T: Float>(source: &[T], step: usize, target: &mut [T]) {
-    if step == 1 {
-        copy(&source[..target.len()], target);
-    } else {
-        for (to, from) in target.iter_mut().zip(source.iter().step_by(step)) {
-            *to = *from;
+pub(super) fn copy<T: Float>(source: &[T], target: &mut [T]) {
+    assert_eq!(source.len(), target.len());
+    copy_rows(1, target.len(), (source, 0), (target, 0));
+}
+
+/// Copies rows of `length` values, between slices and distances of rows.
+#[inline(always)]
+pub(super) fn copy_rows<T: Float>(
+    rows: usize,
+    length: usize,
+    (source, source_row): (&[T], usize),
+    (target, target_row): (&mut [T], usize),
+) {
+    if rows == 0 {
+        return;
+    }
+    let end = |row: usize| (rows - 1) * row + length;
+    assert!(end(source_row) <= source.len() && end(target_row) <= target.len());
+    let copy =
+        Rows { rows, length, source: source.as_ptr(), source_row, target: target.as_mut_ptr(), target_row };
+    // SAFETY: the assertion above. The length is asked for once, not in every row.
+    unsafe {
+        match length {
+            0 => {}
+            1 => copy.pieces::<1, 1>(),
+            2..=3 => copy.pieces::<2, 2>(),
+            4 => copy.pieces::<4, 1>(),
+            5..=7 => copy.pieces::<4, 2>(),
+            8 => copy.pieces::<8, 1>(),
+            9..=15 => copy.pieces::<8, 2>(),
+            16 => copy.pieces::<16, 1>(),
+            17..=32 => copy.pieces::<16, 2>(),
+            33..=48 => copy.pieces::<16, 3>(),
+            49..=64 => copy.pieces::<16, 4>(),
+            _ => copy.long(),
         }
     }
 }
 
-/// `copy_from_slice` for short rows, where calling a function costs more than copying.
-#[inline(always)]
-pub(super) fn copy<T: Float>(source: &[T], target: &mut [T]) {
-    let length = target.len();
-    assert_eq!(source.len(), length);
-    if length > 8 * LANES {
-        target.copy_from_slice(source);
-    } else if length >= LANES {
-        copy_overlapping::<T, LANES>(source, target);
-    } else if length >= 4 {
-        copy_overlapping::<T, 4>(source, target);
-    } else if length >= 2 {
-        copy_overlapping::<T, 2>(source, target);
-    } else if length == 1 {
-        target[0] = source[0];
-    }
+/// What [`copy_rows`] copies.
+struct Rows<T> {
+    rows: usize,
+    length: usize,
+    source: *const T,
+    source_row: usize,
+    target: *mut T,
+    target_row: usize,
 }
 
-/// Copies pieces of `N` values; the last one overlaps the one before.
-#[inline(always)]
-fn copy_overlapping<T: Float, const N: usize>(source: &[T], target: &mut [T]) {
-    let length = target.len();
-    for piece in 0..length.div_ceil(N) {
-        let at = (piece * N).min(length - N);
-        if let (Some(from), Some(to)) = (source[at..].first_chunk::<N>(), target[at..].first_chunk_mut::<N>())
-        {
-            *to = *from;
+impl<T: Float> Rows<T> {
+    /// In `COUNT` pieces of `N` values; the last one overlaps the one before.
+    ///
+    /// # Safety
+    /// Source and target must be there and must not overlap, and a row must be as long as a piece.
+    #[inline(always)]
+    unsafe fn pieces<const N: usize, const COUNT: usize>(&self) {
+        for row in 0..self.rows {
+            for piece in 0..COUNT {
+                let at = if piece + 1 < COUNT { piece * N } else { self.length - N };
+                unsafe {
+                    let source = self.source.add(row * self.source_row + at);
+                    Lanes::<T, N>::load(source).store(self.target.add(row * self.target_row + at));
+                }
+            }
+        }
+    }
+
+    /// # Safety
+    /// Source and target must be there and must not overlap.
+    #[inline(always)]
+    unsafe fn long(&self) {
+        for row in 0..self.rows {
+            unsafe {
+                let source = self.source.add(row * self.source_row);
+                source.copy_to_nonoverlapping(self.target.add(row * self.target_row), self.length);
+            }
         }
     }
 }

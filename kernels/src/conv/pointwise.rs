@@ -5,12 +5,14 @@ use super::planes::copy;
 use super::product::{PANEL, Product};
 use super::tile::pieces;
 use crate::parallel;
-use crate::simd::{Float, Isa, Kernel, dispatch};
+use crate::simd::{Float, Isa, Kernel, PAGE, dispatch};
 use std::ops::Range;
 
-/// Bytes of the pixels that are copied together: many of each channel, so that memory is read and written in long
+/// Bytes of the pixels that are read in place together: many of each channel, so that memory is read and written in long
 /// stretches, and all channels in the second-level cache.
-const TOGETHER_BYTES: usize = 256 * 1024;
+const IN_PLACE_BYTES: usize = 256 * 1024;
+/// Panels that are copied together, few enough for the first-level cache.
+const COPIED: usize = 8;
 /// Channels that are written together: few enough for the pages they lie on to stay known to the processor.
 const ROWS: usize = 12;
 
@@ -26,6 +28,8 @@ pub(super) fn fits(g: &Geometry) -> bool {
 
 /// Images of fewer pixels are worked on together: alone they would leave much of their last panel empty.
 const SMALL: usize = 8 * PANEL;
+/// Most pixels of images that are worked on together.
+const SMALL_TOGETHER: usize = 16 * PANEL;
 
 /// A linear map of the channels of every pixel.
 pub(super) struct Map<'a, T> {
@@ -54,15 +58,24 @@ impl<'a, T: Float> Map<'a, T> {
         Self { pixels, groups: g.groups, from, to, weight, row: 1, column: to, bias: None }
     }
 
-    /// Most panels that are copied together.
+    /// Whether pixels are read where they lie. Not where the same pixel of many channels lies on the same few lines of the
+    /// first-level cache, which repeat every [`PAGE`].
+    fn reads_in_place(&self) -> bool {
+        self.pixels >= PANEL && !(self.pixels * size_of::<T>()).is_multiple_of(PAGE / 8)
+    }
+
+    /// Most panels that are worked on together.
     fn together(&self) -> usize {
-        (TOGETHER_BYTES / (self.from * PANEL * size_of::<T>())).max(4)
+        match self.reads_in_place() {
+            true => (IN_PLACE_BYTES / (self.from * PANEL * size_of::<T>())).max(4),
+            false => COPIED,
+        }
     }
 
     /// Samples that [`Self::samples`] had best be given together.
     pub fn batch(&self) -> usize {
         match self.groups == 1 && self.pixels < SMALL && !self.pixels.is_multiple_of(PANEL) {
-            true => SMALL / self.pixels,
+            true => SMALL_TOGETHER / self.pixels,
             false => 1,
         }
     }
@@ -71,15 +84,15 @@ impl<'a, T: Float> Map<'a, T> {
     pub fn samples(&self, source: &[T], target: &mut [T]) {
         let images = source.len() / (self.from * self.pixels);
         if self.groups == 1 && images > 1 {
-            let panels = (images * self.pixels).div_ceil(PANEL);
-            return parallel::with_scratch(panels * (self.from + ROWS) * PANEL, |scratch| {
-                let (panels, results) = scratch.split_at_mut(panels * self.from * PANEL);
-                dispatch(Images { map: self, source, target, panels, results })
+            let columns = (images * self.pixels).next_multiple_of(PANEL);
+            return parallel::with_scratch((self.from + ROWS) * columns, |scratch| {
+                let (values, results) = scratch.split_at_mut(self.from * columns);
+                dispatch(Images { map: self, source, target, values, results })
             });
         }
-        let together = self.together();
-        parallel::with_scratch((together * self.from + self.to) * PANEL, |scratch| {
-            let (panels, result) = scratch.split_at_mut(together * self.from * PANEL);
+        let copied = if self.reads_in_place() { 0 } else { COPIED * self.from };
+        parallel::with_scratch((copied + self.to) * PANEL, |scratch| {
+            let (panels, result) = scratch.split_at_mut(copied * PANEL);
             dispatch(Image { map: self, source, target, panels, result })
         })
     }
@@ -105,12 +118,19 @@ impl<T: Float> Kernel for Image<'_, T> {
         let targets = target.chunks_exact_mut(map.to * pixels);
         for (group, (source, target)) in sources.zip(targets).enumerate() {
             for (start, columns) in parts(pixels, map.together()) {
-                gather::<I, T>(&source[start..], pixels, columns, panels);
-                if pixels >= PANEL {
-                    map.panels::<I>(group, panels, &mut target[start..], pixels, columns);
+                let source = &source[start..];
+                let panels = match map.reads_in_place() {
+                    true => Panels { values: source, channel: pixels, panel: PANEL },
+                    false => gather::<I, T>(source, pixels, columns, panels),
+                };
+                // A panel is not full where there are fewer pixels.
+                let full = pixels >= PANEL;
+                let (rows, distance) =
+                    if full { (&mut target[start..], pixels) } else { (&mut *result, PANEL) };
+                map.panels::<I>(group, panels, rows, distance, columns.next_multiple_of(PANEL));
+                if full {
                     continue;
                 }
-                map.panels::<I>(group, panels, result, PANEL, PANEL);
                 for (row, result) in target.chunks_exact_mut(pixels).zip(result.chunks_exact(PANEL)) {
                     copy(&result[..pixels], row);
                 }
@@ -124,8 +144,8 @@ struct Images<'a, T> {
     map: &'a Map<'a, T>,
     source: &'a [T],
     target: &'a mut [T],
-    /// Scratch for panels of all channels that are read, and for [`ROWS`] of those that are written.
-    panels: &'a mut [T],
+    /// Scratch for all channels that are read, and for [`ROWS`] of those that are written: whole panels each.
+    values: &'a mut [T],
     results: &'a mut [T],
 }
 
@@ -134,22 +154,16 @@ impl<T: Float> Kernel for Images<'_, T> {
 
     #[inline(always)]
     fn run<I: Isa>(self) {
-        let Self { map, source, target, panels, results } = self;
+        let Self { map, source, target, values, results } = self;
         let (pixels, images) = (map.pixels, source.len() / (map.from * map.pixels));
         let columns = (images * pixels).next_multiple_of(PANEL);
         for (image, source) in source.chunks_exact(map.from * pixels).enumerate() {
             for (channel, source) in source.chunks_exact(pixels).enumerate() {
                 I::prefetch(source.as_ptr().wrapping_add(map.from * pixels));
-                let mut source = source;
-                let mut column = image * pixels;
-                while !source.is_empty() {
-                    let (panel, place) = (column / PANEL, column % PANEL);
-                    let (piece, rest) = source.split_at(source.len().min(PANEL - place));
-                    copy(piece, &mut panels[(panel * map.from + channel) * PANEL + place..][..piece.len()]);
-                    (source, column) = (rest, column + piece.len());
-                }
+                copy(source, &mut values[channel * columns + image * pixels..][..pixels]);
             }
         }
+        let panels = Panels { values, channel: columns, panel: PANEL };
         for rows in pieces(map.to, ROWS) {
             map.rows::<I>(0, rows.clone(), panels, results, columns, columns);
             for (image, target) in target.chunks_exact_mut(map.to * pixels).enumerate() {
@@ -172,26 +186,52 @@ fn parts(pixels: usize, together: usize) -> impl Iterator<Item = (usize, usize)>
     parts.chain(rest.then_some((pixels.saturating_sub(PANEL), PANEL.min(pixels))))
 }
 
+/// Some columns of all channels that are read.
+#[derive(Clone, Copy)]
+struct Panels<'a, T> {
+    values: &'a [T],
+    /// Distance between channels, and between the panels of one.
+    channel: usize,
+    panel: usize,
+}
+
 /// Copies some columns of every channel into panels of all channels; the first channel starts the source.
 #[inline(always)]
-fn gather<I: Isa, T: Float>(source: &[T], pixels: usize, columns: usize, panels: &mut [T]) {
+fn gather<'p, I: Isa, T: Float>(
+    source: &[T],
+    pixels: usize,
+    columns: usize,
+    panels: &'p mut [T],
+) -> Panels<'p, T> {
     let channels = source.len().div_ceil(pixels);
     for (channel, source) in source.chunks(pixels).enumerate() {
-        for (panel, source) in source[..columns].chunks(PANEL).enumerate() {
-            I::prefetch(source.as_ptr().wrapping_add(pixels));
-            copy(source, &mut panels[(panel * channels + channel) * PANEL..][..source.len()]);
+        let (whole, rest) = source[..columns].as_chunks::<PANEL>();
+        let places = panels[channel * PANEL..].chunks_mut(channels * PANEL);
+        for (piece, place) in whole.iter().zip(places) {
+            I::prefetch(piece.as_ptr().wrapping_add(pixels));
+            place[..PANEL].copy_from_slice(piece);
         }
+        // Only where there are fewer pixels than a panel has.
+        copy(rest, &mut panels[channel * PANEL..][..rest.len()]);
     }
+    Panels { values: panels, channel: PANEL, panel: channels * PANEL }
 }
 
 impl<T: Float> Map<'_, T> {
     /// Some panels of pixels of a group, the rows of the target `distance` numbers apart.
     #[inline(always)]
-    fn panels<I: Isa>(&self, group: usize, values: &[T], target: &mut [T], distance: usize, columns: usize) {
+    fn panels<I: Isa>(
+        &self,
+        group: usize,
+        panels: Panels<'_, T>,
+        target: &mut [T],
+        distance: usize,
+        columns: usize,
+    ) {
         assert!(target.len() >= (self.to - 1) * distance + columns);
         for rows in pieces(self.to, ROWS) {
             let target = &mut target[rows.start * distance..];
-            self.rows::<I>(group, rows, values, target, distance, columns);
+            self.rows::<I>(group, rows, panels, target, distance, columns);
         }
     }
 
@@ -201,13 +241,14 @@ impl<T: Float> Map<'_, T> {
         &self,
         group: usize,
         rows: Range<usize>,
-        values: &[T],
+        panels: Panels<'_, T>,
         target: &mut [T],
         distance: usize,
         columns: usize,
     ) {
         let weight = &self.weight[group * self.from * self.to..][..self.from * self.to];
-        assert!(values.len() >= self.from * columns && target.len() >= (rows.len() - 1) * distance + columns);
+        let last = (self.from - 1) * panels.channel + (columns / PANEL - 1) * panels.panel;
+        assert!(last + PANEL <= panels.values.len() && target.len() >= (rows.len() - 1) * distance + columns);
         if let Some(bias) = self.bias {
             for (row, bias) in bias[group * self.to..][rows.clone()].iter().enumerate() {
                 target[row * distance..][..columns].fill(*bias);
@@ -217,9 +258,9 @@ impl<T: Float> Map<'_, T> {
             left: weight[rows.start * self.row..].as_ptr(),
             left_row: self.row,
             left_column: self.column,
-            right: values.as_ptr(),
-            right_row: PANEL,
-            right_panel: self.from * PANEL,
+            right: panels.values.as_ptr(),
+            right_row: panels.channel,
+            right_panel: panels.panel,
             target: target.as_mut_ptr(),
             target_row: distance,
             target_panel: PANEL,

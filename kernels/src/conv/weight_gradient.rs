@@ -9,7 +9,7 @@
 
 use super::forward::{input_planes, input_taps};
 use super::geometry::Geometry;
-use super::interleave::{gather_row, prefetch_rows};
+use super::interleave::{Channels, gather_row, prefetch_rows};
 use super::planes::Planes;
 use super::pointwise;
 use super::product::{Factors, PANEL, Tiled, cover, start};
@@ -112,12 +112,11 @@ impl<'a> Plan<'a> {
         self.columns() * self.together()
     }
 
-    /// Where the first pixel of a vector of outputs is turned to, and the distance between pixels: the outputs of a
-    /// panel are neighbours.
+    /// Where the first pixel of the panel that begins with an output is turned to, and the distance between pixels: the
+    /// outputs of a panel are neighbours.
     #[inline(always)]
     fn turned(&self, column: usize) -> (usize, usize) {
-        let panel = column / PANEL * PANEL;
-        (panel * self.together() + column - panel, PANEL.min(self.columns() - panel))
+        (column * self.together(), PANEL.min(self.columns() - column))
     }
 
     /// All pixels of the output, [`Self::together`] at a time.
@@ -172,18 +171,19 @@ impl<T: Float> Kernel for Sample<'_, T> {
             };
             for rows in plan.rows() {
                 let pixels = rows.count * rows.width;
-                for column in (0..plan.columns()).step_by(LANES) {
-                    let channels = LANES.min(g.outputs - column);
-                    let dy = &dy[column * g.output_plane() + rows.dy..];
+                for column in (0..plan.columns()).step_by(PANEL) {
                     let (first, distance) = plan.turned(column);
-                    let turned = &mut turned[first..];
+                    let count = (g.outputs - column).min(distance);
+                    let channels = Channels { count, plane: g.output_plane() };
+                    let (dy, turned) = (&dy[column * g.output_plane() + rows.dy..], &mut turned[first..]);
                     if plan.reads_far_apart::<T>() {
-                        prefetch_rows::<I, T>(dy, (g.output_plane(), channels), pixels, pixels);
+                        prefetch_rows::<I, T>(dy, channels, pixels, pixels);
                     }
-                    gather_row::<I, T>(dy, (g.output_plane(), channels), pixels, turned, distance);
+                    gather_row::<I, T>(dy, channels, pixels, turned, (distance, distance));
                 }
                 if plan.reads_far_apart::<T>() {
-                    prefetch_rows::<I, T>(&x[rows.x..], (g.input_plane(), g.channels), pixels, pixels);
+                    let channels = Channels { count: g.channels, plane: g.input_plane() };
+                    prefetch_rows::<I, T>(&x[rows.x..], channels, pixels, pixels);
                 }
                 Tiles { plan, rows: &rows, x, turned }.add_to::<I>(sums);
             }
@@ -254,7 +254,9 @@ impl<T: Float> Tiled<T> for Part<'_, T> {
                 let factors =
                     Factors { lefts, left_column: 1, right, right_row, right_panel, depth: rows.width };
                 factors.add_to::<I, N, VECTORS>(&mut sums);
-                lefts = lefts.map(|left| left.wrapping_add(rows.x_row));
+                for left in &mut lefts {
+                    *left = left.wrapping_add(rows.x_row);
+                }
             }
             for p in 0..ROWS {
                 for v in 0..VECTORS {

@@ -10,15 +10,16 @@
 //! products and transform back. At edges where a tile does not fit it is cut off when the result is
 //! copied out.
 
-mod cells;
 mod forward;
 mod gradients;
+mod passes;
 mod transform;
 mod weights;
 
+use super::cells::Cells;
 use super::geometry::{Axis, Geometry};
-use crate::simd::{Float, Isa, LANES};
-use cells::Cells;
+use crate::simd::Float;
+use std::ops::Range;
 use transform::{KERNEL, SIDE, TILE};
 use weights::Panels;
 
@@ -51,6 +52,9 @@ struct Plan {
     x: Cells,
     /// Cells of the output, up to the end of the last tile.
     y: Cells,
+    /// Tiles in a row of tiles, and in a sample.
+    across: usize,
+    each: usize,
     /// Samples that are worked on together.
     together: usize,
     /// Most tiles that are transformed together.
@@ -63,44 +67,38 @@ impl Plan {
     fn new<T: Float>(g: &Geometry, streamed: usize) -> Self {
         let (down, across) = (g.height.output.div_ceil(TILE), g.width.output.div_ceil(TILE));
         let (rows, columns) = (down * TILE, across * TILE);
-        let tiles = (across, down * across);
+        let each = down * across;
         let y = Cells {
             channels: g.outputs,
-            lanes: LANES,
+            lanes: Cells::lanes::<T>(g.outputs),
             image: (g.height.output, g.width.output),
             rows,
             columns,
             padding: (0, 0),
-            tiles,
         };
         let x = Cells {
             channels: g.channels,
-            lanes: LANES,
+            lanes: Cells::lanes::<T>(g.channels),
             image: (g.height.input, g.width.input),
             rows: rows + SIDE - TILE,
             columns: columns + SIDE - TILE,
             padding: (g.height.padding, g.width.padding),
-            tiles,
         };
-        let tile_bytes = FREQUENCIES * (x.count() + y.count()) * LANES * size_of::<T>();
+        let tile_bytes = FREQUENCIES * (x.count() * x.lanes + y.count() * y.lanes) * size_of::<T>();
         let weight_bytes = FREQUENCIES * g.channels * g.outputs * size_of::<T>();
         let least = if weight_bytes > 2 * CACHE_BYTES { streamed } else { 12 };
         let block = (CACHE_BYTES / tile_bytes).clamp(least, 96);
         // Small images together fill a block, but not so many that only a few threads had work.
-        let together = (block / tiles.1).clamp(1, g.batch.div_ceil(4));
-        Self { x, y, together, block: block.min(together * tiles.1) }
-    }
-
-    /// With cells for an instruction set, of the same length.
-    fn fit<I: Isa, T>(self) -> Self {
-        Self { x: self.x.fit::<I, T>(), y: self.y.fit::<I, T>(), ..self }
+        let together = (block / each).clamp(1, g.batch.div_ceil(4));
+        Self { x, y, across, each, together, block: block.min(together * each) }
     }
 
     /// The blocks of tiles of some samples, of nearly equal size.
-    fn blocks(&self, samples: usize) -> impl Iterator<Item = std::ops::Range<usize>> + use<> {
-        let tiles = samples * self.x.tiles.1;
+    fn blocks(&self, samples: usize) -> impl Iterator<Item = Block> + use<> {
+        let Self { across, each, .. } = *self;
+        let tiles = samples * each;
         let count = tiles.div_ceil(self.block);
-        (0..count).map(move |i| tiles * i / count..tiles * (i + 1) / count)
+        (0..count).map(move |i| Block { tiles: tiles * i / count..tiles * (i + 1) / count, across, each })
     }
 
     /// Frequencies of the tiles of `cells`.
@@ -112,6 +110,38 @@ impl Plan {
     /// Weights as the right factor of the forward pass: input channels in rows.
     fn panels(g: &Geometry) -> Panels {
         Panels { rows: g.channels, columns: g.outputs }
+    }
+}
+
+/// Some tiles, numbered across samples.
+#[derive(Debug, Clone)]
+struct Block {
+    tiles: Range<usize>,
+    /// Tiles in a row of tiles, and in a sample.
+    across: usize,
+    each: usize,
+}
+
+impl Block {
+    /// Where each tile starts in its first cell.
+    #[inline(always)]
+    fn places(&self, cells: &Cells) -> impl Iterator<Item = usize> + use<> {
+        let (across, each) = (self.across, self.each);
+        let (columns, len, lanes) = (cells.columns, cells.len(), cells.lanes);
+        // Counted, because a division takes as long as a quarter of a transform.
+        let (mut sample, mut place) = (self.tiles.start / each, self.tiles.start % each);
+        let (mut row, mut column) = (place / across, place % across);
+        self.tiles.clone().map(move |_| {
+            let start = sample * len + (row * columns + column) * TILE * lanes;
+            (place, column) = (place + 1, column + 1);
+            if column == across {
+                (row, column) = (row + 1, 0);
+            }
+            if place == each {
+                (sample, place, row) = (sample + 1, 0, 0);
+            }
+            start
+        })
     }
 }
 

@@ -52,18 +52,26 @@ impl Halves {
     #[inline(always)]
     pub fn extremes<I: Isa, T: Float>(self, positive: bool, x: &[T], y: &mut [T]) {
         // A normalisation is monotone, and so is its rounding.
-        if positive {
-            self.each_window::<I, T>(x, y, |pixels| maximum::<I, T>(pixels));
-        } else {
-            let minus = |lanes: Lanes<T>| I::sub_lanes(Lanes::ZERO, lanes);
-            self.each_window::<I, T>(x, y, |pixels| {
-                minus(maximum::<I, T>([
-                    minus(pixels[0]),
-                    minus(pixels[1]),
-                    minus(pixels[2]),
-                    minus(pixels[3]),
-                ]))
-            });
+        match positive {
+            true => self.signed_extremes::<I, T, true>(x, y),
+            false => self.signed_extremes::<I, T, false>(x, y),
+        }
+    }
+
+    #[inline(always)]
+    fn signed_extremes<I: Isa, T: Float, const POSITIVE: bool>(self, x: &[T], y: &mut [T]) {
+        for (rows, y) in self.pairs(x).zip(y.chunks_exact_mut(self.windows.1)) {
+            for eight in eights(self.windows.1) {
+                // The rows first, whatever the width of a vector.
+                let [left, right] = if wide::<I, T>() {
+                    let [upper, lower] = [eight.load_row::<I, T>(rows[0]), eight.load_row::<I, T>(rows[1])];
+                    I::unzip(I::split(extreme::<I, T, WIDE_LANES, POSITIVE>(upper, lower)))
+                } else {
+                    let [a, b, c, d] = eight.load::<I, T>(rows);
+                    [extreme::<I, T, LANES, POSITIVE>(a, c), extreme::<I, T, LANES, POSITIVE>(b, d)]
+                };
+                eight.store_one(extreme::<I, T, LANES, POSITIVE>(left, right), y);
+            }
         }
     }
 
@@ -117,14 +125,15 @@ impl Halves {
             alone(&rows[1][odd.clone()], &mut lower[odd]);
             for eight in eights(self.windows.1) {
                 if wide::<I, T>() {
-                    let pixels = [eight.load_row(rows[0]), eight.load_row(rows[1])];
+                    let pixels = [eight.load_row::<I, T>(rows[0]), eight.load_row::<I, T>(rows[1])];
                     let normalised =
                         [affine.lanes::<I, WIDE_LANES>(pixels[0]), affine.lanes::<I, WIDE_LANES>(pixels[1])];
                     let mut parts = I::route(normalised, eight.load_one(dy));
                     for i in 0..2 {
                         parts[i] = slopes.lanes::<I, WIDE_LANES>(affine, pixels[i], parts[i]);
                     }
-                    eight.store_rows(parts, [&mut *upper, &mut *lower]);
+                    eight.store_row::<I, T>(parts[0], upper);
+                    eight.store_row::<I, T>(parts[1], lower);
                     continue;
                 }
                 let pixels = eight.load::<I, T>(rows);
@@ -180,6 +189,19 @@ impl<T: Float> Affine<T> {
         }
         normalised
     }
+}
+
+/// The larger of two numbers, or the smaller.
+#[inline(always)]
+fn extreme<I: Isa, T: Float, const N: usize, const POSITIVE: bool>(
+    a: Lanes<T, N>,
+    b: Lanes<T, N>,
+) -> Lanes<T, N> {
+    if POSITIVE {
+        return I::larger(a, b);
+    }
+    let minus = |lanes| I::sub_lanes(Lanes::ZERO, lanes);
+    minus(I::larger(minus(a), minus(b)))
 }
 
 /// The gradients of eight windows, zero where the ReLU is off, and what their pixels get of them.

@@ -6,11 +6,11 @@ use crate::simd::{Float, Isa, LANES, Lanes, WIDE_LANES};
 /// Windows in half a vector.
 pub(crate) const HALF: usize = LANES / 2;
 
-/// Four windows from each of two places on, in a row of windows.
+/// Four windows from each of two places on, in a row of windows. They are neighbours in rows of at least eight.
 #[derive(Clone, Copy)]
 pub(crate) struct Eight {
     places: [usize; 2],
-    /// Of each four, how many were in a piece before: at the end of a row pieces overlap.
+    /// Of each four, how many came before: at the end of a row they overlap.
     repeated: [usize; 2],
 }
 
@@ -18,8 +18,10 @@ pub(crate) struct Eight {
 #[inline(always)]
 pub(crate) fn eights(windows: usize) -> impl Iterator<Item = Eight> {
     (0..windows).step_by(LANES).map(move |step| {
-        let places = [step.min(windows - HALF), (step + HALF).min(windows - HALF)];
-        Eight { places, repeated: [step - places[0], places[0] + HALF - places[1]] }
+        let first = step.min(windows.saturating_sub(LANES));
+        let places = [first, (first + HALF).min(windows - HALF)];
+        let before = |place: usize, end: usize| (end - place).min(HALF);
+        Eight { places, repeated: [before(first, step), before(places[1], step.max(first + HALF))] }
     })
 }
 
@@ -47,24 +49,33 @@ impl Eight {
         }
     }
 
-    /// The pixels of a row, in their order.
+    /// Whether all of it is in one piece.
     #[inline(always)]
-    pub fn load_row<T: Float>(self, row: &[T]) -> Lanes<T, WIDE_LANES> {
-        let [p, q] = self.places;
-        let mut both = [T::ZERO; WIDE_LANES];
-        both[..LANES].copy_from_slice(&row[2 * p..][..LANES]);
-        both[LANES..].copy_from_slice(&row[2 * q..][..LANES]);
-        Lanes::from_array(both)
+    fn whole(self) -> bool {
+        self.places[1] == self.places[0] + HALF
     }
 
-    /// The reverse of [`Self::load_row`] for both rows.
+    /// The pixels of a row, in their order.
     #[inline(always)]
-    pub fn store_rows<T: Float>(self, pixels: [Lanes<T, WIDE_LANES>; 2], rows: [&mut [T]; 2]) {
-        let ([p, q], [upper, lower]) = (self.places, rows);
-        for (pixels, row) in [(pixels[0], upper), (pixels[1], lower)] {
-            let both = pixels.to_array();
-            row[2 * p..][..LANES].copy_from_slice(&both[..LANES]);
-            row[2 * q..][..LANES].copy_from_slice(&both[LANES..]);
+    pub fn load_row<I: Isa, T: Float>(self, row: &[T]) -> Lanes<T, WIDE_LANES> {
+        let [p, q] = self.places;
+        match row[2 * p..].first_chunk() {
+            Some(both) if self.whole() => Lanes::from_array(*both),
+            _ => I::join([load(&row[2 * p..]), load(&row[2 * q..])]),
+        }
+    }
+
+    /// The reverse of [`Self::load_row`].
+    #[inline(always)]
+    pub fn store_row<I: Isa, T: Float>(self, pixels: Lanes<T, WIDE_LANES>, row: &mut [T]) {
+        let [p, q] = self.places;
+        match row[2 * p..].first_chunk_mut() {
+            Some(both) if self.whole() => *both = pixels.to_array(),
+            _ => {
+                let [first, second] = I::split(pixels);
+                first.store_to(&mut row[2 * p..][..LANES]);
+                second.store_to(&mut row[2 * q..][..LANES]);
+            }
         }
     }
 
@@ -87,7 +98,7 @@ impl Eight {
     /// Zero for windows that were in a piece before, so that sums have every window once.
     #[inline(always)]
     pub fn fresh<I: Isa, T: Float>(self, one: Lanes<T>) -> Lanes<T> {
-        let places = [HALF - self.repeated[0], HALF - self.repeated[1]];
+        let places = [LANES - self.repeated[0], LANES - self.repeated[1]];
         I::gate(Eight { places, ..self }.load_one(T::STEP), one)
     }
 }

@@ -1,6 +1,6 @@
 //! What is said in the processor's own instructions on x86-64, because the compiler does not find it by itself.
 
-use super::{Float, Isa, LANES, Lanes, Portable, WIDE_LANES};
+use super::{FOUR, Float, Isa, LANES, Lanes, Portable, WIDE_LANES};
 use std::any::TypeId;
 use std::arch::x86_64::*;
 use std::mem::transmute_copy;
@@ -88,17 +88,25 @@ macro_rules! avx {
             lanes!(mul_lanes, _mm256_mul_ps, _mm512_mul_ps);
 
             #[inline(always)]
-            fn larger<T: Float>(earlier: Lanes<T>, later: Lanes<T>) -> Lanes<T> {
-                if TypeId::of::<T>() != TypeId::of::<f32>() {
-                    return Portable::larger(earlier, later);
-                }
-                // SAFETY: `T` is `f32`, and code for this instruction set only runs where it exists.
+            fn larger<T: Float, const N: usize>(earlier: Lanes<T, N>, later: Lanes<T, N>) -> Lanes<T, N> {
+                let single = TypeId::of::<T>() == TypeId::of::<f32>();
+                // The first if it is larger, otherwise the second; so too if one of them is a NaN.
+                // SAFETY: as in `mul_add_lanes`.
                 unsafe {
-                    let (earlier, later): (__m256, __m256) = (transmute_copy(&earlier), transmute_copy(&later));
-                    // The first if it is larger, otherwise the second; so too if one of them is a NaN.
-                    let larger = _mm256_max_ps(later, earlier);
-                    transmute_copy(&_mm256_blendv_ps(larger, later, _mm256_cmp_ps::<_CMP_UNORD_Q>(later, later)))
+                    if single && N == LANES {
+                        let (earlier, later): (__m256, __m256) = (transmute_copy(&earlier), transmute_copy(&later));
+                        let (larger, nan) =
+                            (_mm256_max_ps(later, earlier), _mm256_cmp_ps::<_CMP_UNORD_Q>(later, later));
+                        return transmute_copy(&_mm256_blendv_ps(larger, later, nan));
+                    }
+                    if Self::WIDE && single && N == WIDE_LANES {
+                        let (earlier, later): (__m512, __m512) = (transmute_copy(&earlier), transmute_copy(&later));
+                        let (larger, nan) =
+                            (_mm512_max_ps(later, earlier), _mm512_cmp_ps_mask::<_CMP_UNORD_Q>(later, later));
+                        return transmute_copy(&_mm512_mask_mov_ps(larger, nan, later));
+                    }
                 }
+                Portable::larger(earlier, later)
             }
 
             #[inline(always)]
@@ -142,6 +150,30 @@ macro_rules! avx {
             }
 
             #[inline(always)]
+            fn split<T: Float>(both: Lanes<T, WIDE_LANES>) -> [Lanes<T>; 2] {
+                if !(Self::WIDE && TypeId::of::<T>() == TypeId::of::<f32>()) {
+                    return Portable::split(both);
+                }
+                // SAFETY: as in `route`.
+                unsafe {
+                    let both: __m512 = transmute_copy(&both);
+                    transmute_copy(&[_mm512_castps512_ps256(both), _mm512_extractf32x8_ps::<1>(both)])
+                }
+            }
+
+            #[inline(always)]
+            fn join<T: Float>(halves: [Lanes<T>; 2]) -> Lanes<T, WIDE_LANES> {
+                if !(Self::WIDE && TypeId::of::<T>() == TypeId::of::<f32>()) {
+                    return Portable::join(halves);
+                }
+                // SAFETY: as in `route`.
+                unsafe {
+                    let [first, last]: [__m256; 2] = transmute_copy(&halves);
+                    transmute_copy(&_mm512_insertf32x8::<1>(_mm512_castps256_ps512(first), last))
+                }
+            }
+
+            #[inline(always)]
             fn unzip<T: Float>(vectors: [Lanes<T>; 2]) -> [Lanes<T>; 2] {
                 if TypeId::of::<T>() != TypeId::of::<f32>() {
                     return Portable::unzip(vectors);
@@ -157,6 +189,24 @@ macro_rules! avx {
                 }
                 // SAFETY: as in `larger`.
                 unsafe { transmute_copy(&zip_avx(transmute_copy(&vectors))) }
+            }
+
+            #[inline(always)]
+            unsafe fn interleave<T: Float, const N: usize>(
+                source: *const T,
+                plane: usize,
+            ) -> [Lanes<T, N>; FOUR] {
+                let single = TypeId::of::<T>() == TypeId::of::<f32>();
+                // SAFETY: the caller's promise; and as in `mul_add_lanes`.
+                unsafe {
+                    if single && N == LANES {
+                        return transmute_copy(&interleave_avx(source.cast(), plane));
+                    }
+                    if Self::WIDE && single && N == WIDE_LANES {
+                        return transmute_copy(&interleave_avx512(source.cast(), plane));
+                    }
+                    Portable::interleave(source, plane)
+                }
             }
 
             #[inline(always)]
@@ -213,6 +263,51 @@ unsafe fn zip_avx([even, odd]: [__m256; 2]) -> [__m256; 2] {
     unsafe {
         let (low, high) = (_mm256_unpacklo_ps(even, odd), _mm256_unpackhi_ps(even, odd));
         [_mm256_permute2f128_ps::<0x20>(low, high), _mm256_permute2f128_ps::<0x31>(low, high)]
+    }
+}
+
+/// Rows of four numbers in every quarter of a register change places with columns: eight shuffles, which is why [`Isa::interleave`]
+/// takes four pixels. What lies in different quarters never meets; loads and stores bring it there.
+macro_rules! turn {
+    ($rows:expr, $low:ident, $high:ident, $shuffle:ident) => {{
+        let [a, b, c, d] = $rows;
+        let (ab, cd) = (($low(a, b), $high(a, b)), ($low(c, d), $high(c, d)));
+        [
+            $shuffle::<0x44>(ab.0, cd.0),
+            $shuffle::<0xee>(ab.0, cd.0),
+            $shuffle::<0x44>(ab.1, cd.1),
+            $shuffle::<0xee>(ab.1, cd.1),
+        ]
+    }};
+}
+
+/// # Safety
+/// Four numbers of eight rows, `plane` apart, must be readable, and the processor must have AVX.
+#[inline(always)]
+unsafe fn interleave_avx(source: *const f32, plane: usize) -> [__m256; FOUR] {
+    unsafe {
+        let mut rows = [_mm256_setzero_ps(); FOUR];
+        for (i, row) in rows.iter_mut().enumerate() {
+            let first = _mm256_castps128_ps256(_mm_loadu_ps(source.add(i * plane)));
+            *row = _mm256_insertf128_ps::<1>(first, _mm_loadu_ps(source.add((i + 4) * plane)));
+        }
+        turn!(rows, _mm256_unpacklo_ps, _mm256_unpackhi_ps, _mm256_shuffle_ps)
+    }
+}
+
+/// # Safety
+/// Four numbers of sixteen rows, `plane` apart, must be readable, and the processor must have AVX-512.
+#[inline(always)]
+unsafe fn interleave_avx512(source: *const f32, plane: usize) -> [__m512; FOUR] {
+    unsafe {
+        let mut rows = [_mm512_setzero_ps(); FOUR];
+        for (i, row) in rows.iter_mut().enumerate() {
+            let first = _mm512_castps128_ps512(_mm_loadu_ps(source.add(i * plane)));
+            let second = _mm512_insertf32x4::<1>(first, _mm_loadu_ps(source.add((i + 4) * plane)));
+            let third = _mm512_insertf32x4::<2>(second, _mm_loadu_ps(source.add((i + 8) * plane)));
+            *row = _mm512_insertf32x4::<3>(third, _mm_loadu_ps(source.add((i + 12) * plane)));
+        }
+        turn!(rows, _mm512_unpacklo_ps, _mm512_unpackhi_ps, _mm512_shuffle_ps)
     }
 }
 

@@ -7,26 +7,17 @@
 use super::layout::Padded;
 use super::rows::{Correlation, Products, TapProducts, Taps, vectors};
 use super::strips::{self, StripProducts, Strips};
-use super::{JOB_VALUES, input_taps, padded_input};
+use super::{CHUNKS, JOB_VALUES, SAMPLES, aligned, input_taps, padded_input};
 use crate::conv::algorithm::InputSums;
 use crate::conv::geometry::{Axis, Geometry};
 use crate::conv::planes::copy;
 use crate::parallel::{self, Shared};
-use crate::simd::{Float, Isa, Kernel, LANES, Lanes, dispatch, prefetch};
+use crate::simd::{Float, Isa, Kernel, LANES, Lanes, WIDE_LANES, dispatch, prefetch};
 use crate::source::Source;
 use std::ops::Range;
 
-/// Samples whose products are added in the number's own precision, lane by lane.
-const SAMPLES: usize = 8;
-/// Most partial gradients of the weights: the batch is cut at places that depend on sizes alone, so that the sum
-/// has the same bits for any number of threads.
-const CHUNKS: usize = 8;
-
-/// `(dx, dw)` of a depthwise convolution: `dx` if there is a `weight`, `dw` if there is an `x`, otherwise
-/// empty.
-///
-/// A job has all groups of some samples, which lie side by side in memory.
-pub(in crate::conv) fn gradients<T: Float>(
+/// As [`super::gradients`]. A job has all groups of some samples, which lie side by side in memory.
+pub(super) fn gradients<T: Float>(
     g: &Geometry,
     x: Option<&Source<'_, T>>,
     weight: Option<&[T]>,
@@ -66,10 +57,7 @@ pub(in crate::conv) fn gradients<T: Float>(
                 })
             })
         });
-        let mut parts = parts.into_iter();
-        let mut total = parts.next().unwrap_or_default();
-        parts.for_each(|part| total.iter_mut().zip(part).for_each(|(total, part)| *total += part));
-        dw = total.into_iter().map(T::of).collect();
+        dw = super::add_up(parts);
     });
     (dx, dw)
 }
@@ -99,17 +87,20 @@ struct Plan<'a> {
 impl<'a> Plan<'a> {
     fn new(g: &'a Geometry) -> Self {
         let x = padded_input(g);
-        let (rows, columns) = (Span::new(g.height), Span::new(g.width));
+        let (rows, mut columns) = (Span::new(g.height), Span::new(g.width));
         let extent = (rows.length, columns.length);
         let room = (columns.first + columns.length.next_multiple_of(LANES))
             .max(g.width.output.next_multiple_of(LANES));
+        let (before, segment) = aligned(columns.before, room);
         let dy = Padded {
             source: (g.height.output, g.width.output),
-            before: (rows.before, columns.before),
+            before: (rows.before, before),
+            skip: before - columns.before,
             rows: rows.before + g.height.output.max(rows.first + rows.length),
             phases: 1,
-            segment: columns.before + room,
+            segment,
         };
+        columns.before = before;
         let column_phases = g.width.phases();
         let phases = g.height.phases().into_iter().flat_map(|r| column_phases.iter().map(move |&c| (r, c)));
         let phases = phases.map(|phase| Phase::new(g, &dy, (&rows, &columns), phase)).collect();
@@ -119,7 +110,16 @@ impl<'a> Plan<'a> {
             let (x_row, dy_row) = (x.row(), dy.row());
             if let Some(edge) = strips::edge(g) {
                 let (rows, columns) = (height, width);
-                return Products::Strips(StripProducts { edge, rows, columns, x_row, dy_row, first });
+                let x_first = x.skip;
+                return Products::Strips(StripProducts {
+                    edge,
+                    rows,
+                    columns,
+                    x_row,
+                    x_first,
+                    dy_row,
+                    first,
+                });
             }
             let starts = vectors((height, width), g.height.stride * x_row, dy_row);
             let starts = starts.into_iter().map(|(x, dy)| (x, first + dy)).collect();
@@ -135,7 +135,7 @@ impl<'a> Plan<'a> {
 
     /// Room for the results of a phase.
     fn results(&self) -> usize {
-        self.extent.0 * self.extent.1 + LANES
+        (self.extent.0 * self.extent.1 + LANES).next_multiple_of(WIDE_LANES)
     }
 
     /// Whether the result of the only phase is the whole plane.

@@ -1,7 +1,7 @@
 //! A padded plane whose columns are cut into phases.
 
-use crate::conv::planes::copy;
-use crate::simd::{Float, LANES};
+use crate::conv::planes::copy_rows;
+use crate::simd::{Float, LANES, WIDE_LANES};
 
 /// Element `[row][phase][q]` is source element `[row - before.0][q * phases + phase - before.1]`, or zero
 /// outside. With one phase this is a plane with zeros around it; with more, the columns that a strided
@@ -11,6 +11,8 @@ pub(super) struct Padded {
     pub source: (usize, usize),
     /// Zeros above and to the left.
     pub before: (usize, usize),
+    /// How many of those to the left nobody reads.
+    pub skip: usize,
     pub rows: usize,
     pub phases: usize,
     /// Columns of a phase.
@@ -25,7 +27,7 @@ impl Padded {
 
     /// Length with room for a vector that starts at the last element.
     pub fn len(&self) -> usize {
-        self.rows * self.row() + LANES
+        (self.rows * self.row() + LANES).next_multiple_of(WIDE_LANES)
     }
 
     /// Copies a plane into place. Never writes the padding, which must be zero already: one buffer
@@ -34,16 +36,17 @@ impl Padded {
     pub fn fill<T: Float>(&self, source: &[T], target: &mut [T]) {
         let width = self.source.1;
         let (above, left) = self.before;
-        let rows = source.chunks_exact(width).zip(target.chunks_exact_mut(self.row()).skip(above));
+        let rows = self.rows.saturating_sub(above).min(self.source.0);
         if self.phases == 1 {
-            let Some(room) = self.segment.checked_sub(left) else { return };
-            let count = width.min(room);
-            for (source, target) in rows.take(self.rows.saturating_sub(above)) {
-                copy(&source[..count], &mut target[left..left + count]);
+            let count = width.min(self.segment.saturating_sub(left));
+            if rows > 0 && count > 0 {
+                let target = &mut target[above * self.row() + left..];
+                copy_rows(rows, count, (source, width), (target, self.row()));
             }
             return;
         }
-        for (source, target) in rows.take(self.rows.saturating_sub(above)) {
+        let targets = target.chunks_exact_mut(self.row()).skip(above);
+        for (source, target) in source.chunks_exact(width).zip(targets).take(rows) {
             for (phase, target) in target.chunks_exact_mut(self.segment).enumerate() {
                 self.fill_phase(phase, source, target);
             }

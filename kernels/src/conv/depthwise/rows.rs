@@ -2,6 +2,7 @@
 #![allow(clippy::needless_range_loop)] // Counted loops are what the compiler unrolls into registers.
 
 use super::strips::{StripProducts, Strips};
+use crate::conv::planes::copy;
 use crate::simd::{Float, Isa, LANES, Lanes};
 
 /// Where the vectors of a plane start in source and target.
@@ -43,7 +44,7 @@ impl Correlation {
         if sticks_out {
             self.run::<I, T>(source, weights, bias, spare);
             let length = target.len();
-            target.copy_from_slice(&spare[..length]);
+            copy(&spare[..length], target);
         } else {
             self.run::<I, T>(source, weights, bias, target);
         }

@@ -156,6 +156,8 @@ pub(super) struct StripProducts {
     pub rows: usize,
     pub columns: usize,
     pub x_row: usize,
+    /// What the first tap of the first gradient reads.
+    pub x_first: usize,
     pub dy_row: usize,
     /// The first gradient.
     pub first: usize,
@@ -167,14 +169,15 @@ impl StripProducts {
     pub fn add_to<I: Isa, T: Float>(&self, x: &[T], dy: &[T], sums: &mut [Lanes<T>]) {
         // The bounds of all reads below.
         let end = |row: usize, rows: usize| (rows - 1) * row + self.columns;
-        assert!(end(self.x_row, self.rows + self.edge - 1) + self.edge - 1 <= x.len());
+        assert!(self.x_first + end(self.x_row, self.rows + self.edge - 1) + self.edge - 1 <= x.len());
         assert!(self.first + end(self.dy_row, self.rows) <= dy.len());
         assert!(self.columns.is_multiple_of(LANES) && sums.len() == self.edge * self.edge);
         // SAFETY: the assertions above. About nine sums at a time: enough not to wait for one another, and few enough
-        // for 16 registers.
+        // for 16 registers. A wide instruction set has 32.
         unsafe {
             match self.edge {
                 3 => self.some::<I, T, 3, 3>(0, x, dy, sums),
+                5 if wide::<I, T>() => self.some::<I, T, 5, 5>(0, x, dy, sums),
                 5 => {
                     self.some::<I, T, 5, 2>(0, x, dy, sums);
                     self.some::<I, T, 5, 2>(2, x, dy, sums);
@@ -202,7 +205,7 @@ impl StripProducts {
         let vectors = self.columns / LANES;
         let mut halves = [[[Lanes::ZERO; EDGE]; COLUMNS]; 2];
         unsafe {
-            let (x, dy) = (x.as_ptr().add(kx), dy.as_ptr().add(self.first));
+            let (x, dy) = (x.as_ptr().add(self.x_first + kx), dy.as_ptr().add(self.first));
             if wide::<I, T>() {
                 let mut both = [[Lanes::<T, WIDE_LANES>::ZERO; EDGE]; COLUMNS];
                 for pair in 0..vectors / 2 {
@@ -211,7 +214,7 @@ impl StripProducts {
                 }
                 for i in 0..COLUMNS {
                     for ky in 0..EDGE {
-                        [halves[0][i][ky], halves[1][i][ky]] = both[i][ky].halves();
+                        [halves[0][i][ky], halves[1][i][ky]] = I::split(both[i][ky]);
                     }
                 }
                 if vectors % 2 == 1 {

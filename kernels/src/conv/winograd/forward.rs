@@ -2,13 +2,12 @@
 
 use super::super::algorithm::OutputObserver;
 use super::super::geometry::Geometry;
-use super::super::product::{PANEL, Product};
-use super::cells::Cells;
-use super::transform::{FromInput, Grid, Map, SIDE, TILE, ToOutput, transform};
+use super::Plan;
+use super::passes::{FromFrequencies, Products, ToFrequencies};
+use super::transform::{FromInput, ToOutput};
 use super::weights::{Kernels, Panels};
-use super::{FREQUENCIES, Frequencies, Plan};
 use crate::parallel;
-use crate::simd::{Float, Isa, Kernel, LANES, dispatch};
+use crate::simd::{Float, dispatch};
 use crate::source::Source;
 use std::ops::Range;
 
@@ -38,7 +37,7 @@ pub(in super::super) fn forward<T: Float>(
             parallel::with_scratch(Scratch::<T>::len(&plan) + room, |scratch| {
                 let (scratch, room) = scratch.split_at_mut(Scratch::<T>::len(&plan));
                 let plan = &plan;
-                dispatch(Samples { g, plan, panels, x, weights, bias, samples, y, scratch, room, observer })
+                Samples { g, plan, panels, x, weights, bias, samples, y, scratch, room, observer }.run();
             });
         })
     })
@@ -86,165 +85,48 @@ struct Samples<'a, T> {
     observer: OutputObserver<'a, T>,
 }
 
-impl<T: Float> Kernel for Samples<'_, T> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run<I: Isa>(self) {
+impl<T: Float> Samples<'_, T> {
+    fn run(self) {
         let Self { g, plan, panels, x, weights, bias, samples, y, scratch, room, observer } = self;
-        let plan = &plan.fit::<I, T>();
         let scratch = Scratch::new(plan, scratch);
         let (inputs, outputs) = (plan.frequencies(&plan.x), plan.frequencies(&plan.y));
         let (x_len, y_len) = (g.channels * g.input_plane(), g.outputs * g.output_plane());
         for (group, weights) in weights.chunks_exact(panels.len()).enumerate() {
             for (sample, cells) in samples.clone().zip(scratch.x.chunks_exact_mut(plan.x.len())) {
                 let image = sample * g.groups + group;
-                plan.x.gather::<I, T>(x.read(image * x_len..(image + 1) * x_len, room), cells);
+                plan.x.gather(x.read(image * x_len..(image + 1) * x_len, room), cells);
             }
-            for tiles in plan.blocks(samples.len()) {
-                let count = tiles.len();
-                to_frequencies::<I, T, FromInput, SIDE>(
-                    &plan.x,
-                    tiles.clone(),
-                    scratch.x,
-                    inputs,
-                    scratch.inputs,
-                );
-                products::<I, T>(
+            for block in plan.blocks(samples.len()) {
+                let count = block.tiles.len();
+                dispatch(ToFrequencies {
+                    map: FromInput,
+                    cells: &plan.x,
+                    block: block.clone(),
+                    values: scratch.x,
+                    to: (inputs, scratch.inputs),
+                });
+                dispatch(Products {
                     panels,
                     weights,
-                    count,
-                    (inputs, scratch.inputs),
-                    (outputs, scratch.outputs),
-                );
-                from_frequencies::<I, T, ToOutput, TILE, false>(
-                    &plan.y,
-                    tiles,
-                    outputs,
-                    scratch.outputs,
-                    scratch.y,
-                );
+                    tiles: count,
+                    from: (inputs, scratch.inputs),
+                    to: (outputs, scratch.outputs),
+                });
+                dispatch(FromFrequencies::<_, _, _, false> {
+                    map: ToOutput,
+                    cells: &plan.y,
+                    block,
+                    from: (outputs, scratch.outputs),
+                    values: scratch.y,
+                });
             }
             let bias = bias.map(|bias| &bias[group * g.outputs..][..g.outputs]);
             for (i, cells) in scratch.y.chunks_exact(plan.y.len()).take(samples.len()).enumerate() {
                 let y = &mut y[(i * g.groups + group) * y_len..][..y_len];
-                plan.y.scatter::<I, T>(cells, bias, y);
+                plan.y.scatter(cells, bias, y);
                 if let Some(observer) = observer {
                     observer.see(((samples.start + i) * g.groups + group) * y_len, y);
                 }
-            }
-        }
-    }
-}
-
-/// Applies a map to `FROM * FROM` pixels of every tile.
-#[inline(always)]
-pub(super) fn to_frequencies<I: Isa, T: Float, M: Map<FROM, SIDE>, const FROM: usize>(
-    cells: &Cells,
-    tiles: Range<usize>,
-    values: &[T],
-    frequencies: Frequencies,
-    target: &mut [T],
-) {
-    check_tiles(cells, FROM, &tiles, values, frequencies, target);
-    let lanes = cells.lanes;
-    for (t, place) in cells.tiles(tiles).enumerate() {
-        for cell in 0..cells.count() {
-            // SAFETY: checked above.
-            unsafe {
-                let start = values.as_ptr().add(cell * cells.cell_len() + place);
-                let source = Grid { start, row: cells.columns * lanes, column: lanes };
-                let target = target.as_mut_ptr().add(t * frequencies.channels + cell * lanes);
-                let target = Grid::frequencies(target, frequencies.stride);
-                if I::WIDE && lanes == PANEL {
-                    transform::<I, T, M, PANEL, FROM, SIDE, false>(source, target);
-                } else {
-                    transform::<I, T, M, LANES, FROM, SIDE, false>(source, target);
-                }
-            }
-        }
-    }
-}
-
-/// The reverse of [`to_frequencies`]; to `ADD`, where tiles overlap, adds to the pixels that are there.
-#[inline(always)]
-pub(super) fn from_frequencies<I: Isa, T: Float, M: Map<SIDE, TO>, const TO: usize, const ADD: bool>(
-    cells: &Cells,
-    tiles: Range<usize>,
-    frequencies: Frequencies,
-    source: &[T],
-    values: &mut [T],
-) {
-    check_tiles(cells, TO, &tiles, values, frequencies, source);
-    let lanes = cells.lanes;
-    for (t, place) in cells.tiles(tiles).enumerate() {
-        for cell in 0..cells.count() {
-            // SAFETY: checked above.
-            unsafe {
-                let source = source.as_ptr().add(t * frequencies.channels + cell * lanes);
-                let source = Grid::frequencies(source, frequencies.stride);
-                let start = values.as_mut_ptr().add(cell * cells.cell_len() + place);
-                let target = Grid { start, row: cells.columns * lanes, column: lanes };
-                if I::WIDE && lanes == PANEL {
-                    transform::<I, T, M, PANEL, SIDE, TO, ADD>(source, target);
-                } else {
-                    transform::<I, T, M, LANES, SIDE, TO, ADD>(source, target);
-                }
-            }
-        }
-    }
-}
-
-/// Checks that all of the tiles lie inside their cells and frequencies.
-#[inline(always)]
-fn check_tiles<T>(
-    cells: &Cells,
-    side: usize,
-    tiles: &Range<usize>,
-    values: &[T],
-    frequencies: Frequencies,
-    transformed: &[T],
-) {
-    let rows = cells.tiles.1 / cells.tiles.0;
-    assert!((rows - 1) * TILE + side <= cells.rows && (cells.tiles.0 - 1) * TILE + side <= cells.columns);
-    assert!(tiles.end.div_ceil(cells.tiles.1) * cells.len() <= values.len());
-    assert!(tiles.len() * frequencies.channels <= frequencies.stride);
-    assert!(cells.count() * cells.lanes == frequencies.channels && cells.lanes >= LANES);
-    assert!(frequencies.len() <= transformed.len());
-}
-
-/// For every frequency the tiles times the weights.
-#[inline(always)]
-pub(super) fn products<I: Isa, T: Float>(
-    panels: Panels,
-    weights: &[T],
-    tiles: usize,
-    (from, source): (Frequencies, &[T]),
-    (to, target): (Frequencies, &mut [T]),
-) {
-    assert!(panels.rows <= from.channels && panels.columns <= to.channels && panels.len() <= weights.len());
-    assert!(tiles * from.channels <= from.stride && tiles * to.channels <= to.stride);
-    assert!(from.len() <= source.len() && to.len() <= target.len());
-    for frequency in 0..FREQUENCIES {
-        for (panel, columns) in panels.parts() {
-            let right = panel * panels.panel_len() + frequency * panels.stride(panel);
-            // SAFETY: the assertions above.
-            unsafe {
-                let product = Product {
-                    left: source.as_ptr().add(frequency * from.stride),
-                    left_row: from.channels,
-                    left_column: 1,
-                    right: weights.as_ptr().add(right),
-                    right_row: panels.width(panel),
-                    right_panel: panels.panel_len(),
-                    target: target.as_mut_ptr().add(frequency * to.stride + panel * PANEL),
-                    target_row: to.channels,
-                    target_panel: PANEL,
-                    rows: tiles,
-                    depth: panels.rows,
-                    columns,
-                };
-                product.run::<I, false>();
             }
         }
     }

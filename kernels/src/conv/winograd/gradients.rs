@@ -2,13 +2,12 @@
 
 use super::super::algorithm::InputSums;
 use super::super::geometry::Geometry;
-use super::super::product::{PANEL, Product};
-use super::forward::{from_frequencies, products, to_frequencies};
-use super::transform::{FromInput, FromOutputGradient, SIDE, TILE, ToInputGradient};
+use super::Plan;
+use super::passes::{AddProducts, FromFrequencies, Products, ToFrequencies};
+use super::transform::{FromInput, FromOutputGradient, ToInputGradient};
 use super::weights::{Kernels, Panels, kernel_gradients};
-use super::{FREQUENCIES, Frequencies, Plan};
 use crate::parallel::{self, Shared};
-use crate::simd::{Float, Isa, Kernel, dispatch};
+use crate::simd::{Float, dispatch};
 use crate::source::Source;
 use std::ops::Range;
 
@@ -37,7 +36,7 @@ pub(in super::super) fn gradients<T: Float>(
     let large = panels.len() * size_of::<T>() > LARGE;
     let least = if large { LARGE_CHUNK_TILES } else { CHUNK_TILES };
     // Two chunks at least, whatever they cost, so that two threads have work.
-    let fewest = least.div_ceil(plan.x.tiles.1).min(g.batch.div_ceil(2));
+    let fewest = least.div_ceil(plan.each).min(g.batch.div_ceil(2));
     let size = g.batch.div_ceil(CHUNKS).max(fewest);
     Job { g, plan, x, weight, dy, sums, turned, panels, size }.run()
 }
@@ -111,7 +110,7 @@ impl<T: Float> Job<'_, T> {
                 (dx, partials.range(i * partial_len..(i + 1) * partial_len))
             };
             parallel::with_scratch(self.scratch_lens().iter().sum(), |scratch| {
-                dispatch(Chunk { job: self, samples, weights, dx, partial, scratch })
+                Chunk { job: self, samples, weights, dx, partial, scratch }.run();
             });
         });
     }
@@ -152,13 +151,10 @@ struct Chunk<'a, T> {
     scratch: &'a mut [T],
 }
 
-impl<T: Float> Kernel for Chunk<'_, T> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run<I: Isa>(self) {
+impl<T: Float> Chunk<'_, T> {
+    fn run(self) {
         let Self { job, samples, weights, dx, partial, scratch } = self;
-        let (g, plan) = (job.g, &job.plan.fit::<I, T>());
+        let (g, plan) = (job.g, &job.plan);
         let lens = job.scratch_lens();
         let (x_cells, rest) = scratch.split_at_mut(lens[0]);
         let (dx_cells, rest) = rest.split_at_mut(lens[1]);
@@ -173,92 +169,69 @@ impl<T: Float> Kernel for Chunk<'_, T> {
                 let image = |sample: usize| sample * g.groups + group;
                 for (sample, cells) in together.clone().zip(dy_cells.chunks_exact_mut(plan.y.len())) {
                     let values = image(sample) * dy_len..(image(sample) + 1) * dy_len;
-                    plan.y.gather::<I, T>(job.dy.read(values, room), cells);
+                    plan.y.gather(job.dy.read(values, room), cells);
                 }
                 if let Some(x) = job.x {
                     for (sample, cells) in together.clone().zip(x_cells.chunks_exact_mut(plan.x.len())) {
                         let values = image(sample) * x_len..(image(sample) + 1) * x_len;
-                        plan.x.gather::<I, T>(x.read(values, room), cells);
+                        plan.x.gather(x.read(values, room), cells);
                     }
                 }
                 dx_cells.fill(T::ZERO);
-                for tiles in plan.blocks(together.len()) {
-                    let count = tiles.len();
-                    let begins = together.start == samples.start && tiles.start == 0;
-                    to_frequencies::<I, T, FromOutputGradient, TILE>(
-                        &plan.y,
-                        tiles.clone(),
-                        dy_cells,
-                        y_freq,
-                        outputs,
-                    );
+                for block in plan.blocks(together.len()) {
+                    let count = block.tiles.len();
+                    let begins = together.start == samples.start && block.tiles.start == 0;
+                    dispatch(ToFrequencies {
+                        map: FromOutputGradient,
+                        cells: &plan.y,
+                        block: block.clone(),
+                        values: dy_cells,
+                        to: (y_freq, outputs),
+                    });
                     if job.weight.is_some() {
-                        let weights = &weights[group * job.turned.len()..];
-                        products::<I, T>(job.turned, weights, count, (y_freq, outputs), (x_freq, inputs));
-                        from_frequencies::<I, T, ToInputGradient, SIDE, true>(
-                            &plan.x,
-                            tiles.clone(),
-                            x_freq,
-                            inputs,
-                            dx_cells,
-                        );
+                        dispatch(Products {
+                            panels: job.turned,
+                            weights: &weights[group * job.turned.len()..],
+                            tiles: count,
+                            from: (y_freq, outputs),
+                            to: (x_freq, inputs),
+                        });
+                        dispatch(FromFrequencies::<_, _, _, true> {
+                            map: ToInputGradient,
+                            cells: &plan.x,
+                            block: block.clone(),
+                            from: (x_freq, inputs),
+                            values: dx_cells,
+                        });
                     }
                     if job.x.is_some() {
-                        to_frequencies::<I, T, FromInput, SIDE>(&plan.x, tiles, x_cells, x_freq, inputs);
-                        let partial = &mut partial[group * job.panels.len()..];
-                        let (x, y) = ((x_freq, &*inputs), (y_freq, &*outputs));
-                        match begins {
-                            true => add_products::<I, T, false>(job.panels, count, x, y, partial),
-                            false => add_products::<I, T, true>(job.panels, count, x, y, partial),
-                        }
+                        dispatch(ToFrequencies {
+                            map: FromInput,
+                            cells: &plan.x,
+                            block,
+                            values: x_cells,
+                            to: (x_freq, inputs),
+                        });
+                        let products = AddProducts {
+                            panels: job.panels,
+                            tiles: count,
+                            x: (x_freq, inputs),
+                            dy: (y_freq, outputs),
+                            begins,
+                            target: &mut partial[group * job.panels.len()..],
+                        };
+                        dispatch(products);
                     }
                 }
                 if job.weight.is_some() {
                     for (sample, cells) in together.clone().zip(dx_cells.chunks_exact(plan.x.len())) {
                         let dx = &mut dx[(image(sample) - samples.start * g.groups) * x_len..][..x_len];
-                        plan.x.scatter::<I, T>(cells, None, dx);
+                        plan.x.scatter(cells, None, dx);
                         if let Some(sums) = job.sums {
                             sums.take(image(sample) * x_len, dx);
                         }
                     }
                 }
-            }
-        }
-    }
-}
-
-/// For every frequency the product of the inputs with the gradients of the outputs, added to what is there to `ADD`.
-#[inline(always)]
-fn add_products<I: Isa, T: Float, const ADD: bool>(
-    panels: Panels,
-    tiles: usize,
-    (x, inputs): (Frequencies, &[T]),
-    (dy, outputs): (Frequencies, &[T]),
-    target: &mut [T],
-) {
-    assert!(panels.rows <= x.channels && panels.columns <= dy.channels && panels.len() <= target.len());
-    assert!(tiles * x.channels <= x.stride && tiles * dy.channels <= dy.stride);
-    assert!(x.len() <= inputs.len() && dy.len() <= outputs.len());
-    for frequency in 0..FREQUENCIES {
-        for (panel, columns) in panels.parts() {
-            let place = panel * panels.panel_len() + frequency * panels.stride(panel);
-            // SAFETY: the assertions above.
-            unsafe {
-                let product = Product {
-                    left: inputs.as_ptr().add(frequency * x.stride),
-                    left_row: 1,
-                    left_column: x.channels,
-                    right: outputs.as_ptr().add(frequency * dy.stride + panel * PANEL),
-                    right_row: dy.channels,
-                    right_panel: PANEL,
-                    target: target.as_mut_ptr().add(place),
-                    target_row: panels.width(panel),
-                    target_panel: panels.panel_len(),
-                    rows: panels.rows,
-                    depth: tiles,
-                    columns,
-                };
-                product.run::<I, ADD>();
             }
         }
     }
