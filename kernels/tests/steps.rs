@@ -44,7 +44,7 @@ enum Reader {
 }
 
 fn net() -> impl Strategy<Value = Net> {
-    let sizes = (1..=3usize, 1..=3usize, 9..=24usize, 9..=24usize, 1..=9usize, 1..=9usize);
+    let sizes = (1..=3usize, 1..=3usize, 9..=24usize, 9..=24usize, 1..=19usize, 1..=19usize);
     let convolution = 0..CONVOLUTIONS.len();
     let epilogue = || prop::sample::select(EPILOGUES.to_vec());
     let reader =

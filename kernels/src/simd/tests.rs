@@ -117,15 +117,16 @@ fn instruction_sets_agree_on_many_channels() -> Result<()> {
 }
 
 /// A depthwise convolution's vectors are sixteen lanes where a row has room for them, and stick out or overlap where it
-/// has not.
+/// has not, or hold channels.
 #[test]
 fn instruction_sets_agree_on_depthwise_planes() -> Result<()> {
     for (rows, columns) in [(1, 28), (3, 9), (4, 16), (7, 7), (9, 20), (14, 14), (13, 41)] {
-        for kernel in [3, 5, 7] {
+        for (kernel, groups) in [3, 5, 7].into_iter().flat_map(|kernel| [3, 12, 24].map(|g| (kernel, g))) {
             let padding = Padding::even(kernel / 2, kernel / 2);
-            let cfg = Conv2dConfig { padding, groups: 3, ..Default::default() };
-            let (x, weight) = ([10, 3, rows, columns], [3, 1, kernel, kernel]);
-            agree(&format!("{rows}x{columns}, {kernel}x{kernel}"), |set| results(set, &x, &weight, &cfg))?;
+            let cfg = Conv2dConfig { padding, groups, ..Default::default() };
+            let (x, weight) = ([10, groups, rows, columns], [groups, 1, kernel, kernel]);
+            let what = format!("{groups} of {rows}x{columns}, {kernel}x{kernel}");
+            agree(&what, |set| results(set, &x, &weight, &cfg))?;
         }
     }
     Ok(())

@@ -46,6 +46,28 @@ fn dense_axis(kernel: usize) -> impl Strategy<Value = Axis> {
     })
 }
 
+prop_compose! {
+    /// Geometries for [`small`].
+    fn small_geometry()(
+        height in small_axis(),
+        width in small_axis().prop_filter("short rows", |axis| axis.output < WIDE_LANES),
+        (batch, groups) in (1..=11usize, LANES..=37),
+    ) -> Geometry {
+        Geometry { batch, groups, channels: 1, outputs: 1, height, width, algorithm: ConvAlgorithm::Direct }
+    }
+}
+
+fn small_axis() -> impl Strategy<Value = Axis> {
+    (1..=6usize, 1..=3usize).prop_flat_map(|(kernel, dilation)| {
+        let reach = (kernel - 1) * dilation;
+        (0..=reach, 0..=reach).prop_flat_map(move |padding| {
+            let smallest = (reach + 1).saturating_sub(padding.0 + padding.1).max(1);
+            let axis = move |input| Axis::new(input, kernel, 1, padding, dilation).expect("it fits");
+            (smallest..smallest + 15).prop_map(axis)
+        })
+    })
+}
+
 fn numbers(count: usize, seed: f64) -> Vec<f64> {
     (0..count).map(|i| ((i as f64 + seed) * 0.754_877 + (i * i % 97) as f64).sin()).collect()
 }
@@ -71,6 +93,12 @@ proptest! {
     #[test]
     fn strips_agree_with_the_general_convolution(g in dense_geometry(), with_bias in any::<bool>()) {
         prop_assert!(strips::edge(&g).is_some());
+        agrees(&g, with_bias)?;
+    }
+
+    #[test]
+    fn small_planes_agree_with_the_general_convolution(g in small_geometry(), with_bias in any::<bool>()) {
+        prop_assert!(small::applies(&g));
         agrees(&g, with_bias)?;
     }
 }
