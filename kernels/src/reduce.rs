@@ -2,7 +2,7 @@
 
 use crate::op::{Argument, Compute};
 use crate::parallel;
-use crate::simd::{Float, Isa, Kernel, LANES, Lanes, dispatch};
+use crate::simd::{Float, Isa, Kernel, LANES, Lanes, WIDE_LANES, dispatch, wide};
 use crate::tensor::{values, with_float};
 #[cfg(feature = "cuda")]
 use candle_core::CudaStorage;
@@ -21,10 +21,8 @@ pub(crate) fn sums<I: Isa, T: Float, const INPUTS: usize, const SUMS: usize>(
     inputs: [&[T]; INPUTS],
     term: impl Fn([Lanes<T>; INPUTS]) -> [Lanes<T>; SUMS],
 ) -> [f64; SUMS] {
-    let length = inputs[0].len();
     let mut streams = [[Lanes::ZERO; SUMS]; STREAMS];
-    let whole = length / LANES;
-    let together = whole / STREAMS * STREAMS;
+    let together = inputs[0].len() / (STREAMS * LANES) * STREAMS;
     // A fixed number of streams, so that they stay in registers.
     for v in (0..together).step_by(STREAMS) {
         for (s, stream) in streams.iter_mut().enumerate() {
@@ -32,7 +30,47 @@ pub(crate) fn sums<I: Isa, T: Float, const INPUTS: usize, const SUMS: usize>(
             add_to::<I, T, SUMS>(stream, term(load_all(inputs, at)));
         }
     }
-    for v in together..whole {
+    finish::<I, T, INPUTS, SUMS>(streams, inputs, term)
+}
+
+/// The sums of `x - centre` and of its square.
+#[inline(always)]
+pub(crate) fn deviations<I: Isa, T: Float>(centre: T, values: &[T]) -> [f64; 2] {
+    let term = |[x]: [Lanes<T>; 1]| {
+        let deviation = I::sub_lanes(x, Lanes::splat(centre));
+        [deviation, I::mul_lanes(deviation, deviation)]
+    };
+    if !wide::<I, T>() {
+        return sums::<I, T, 1, 2>([values], term);
+    }
+    // Two streams at a time.
+    let mut pairs = [[Lanes::<T, WIDE_LANES>::ZERO; 2]; STREAMS / 2];
+    for piece in values.chunks_exact(STREAMS * LANES) {
+        for (pair, x) in pairs.iter_mut().zip(piece.as_chunks().0) {
+            let deviation = I::sub_lanes(Lanes::from_array(*x), Lanes::splat(centre));
+            pair[0] = I::add_lanes(pair[0], deviation);
+            pair[1] = I::add_lanes(pair[1], I::mul_lanes(deviation, deviation));
+        }
+    }
+    let mut streams = [[Lanes::ZERO; 2]; STREAMS];
+    for (streams, pair) in streams.as_chunks_mut::<2>().0.iter_mut().zip(pairs) {
+        for sum in 0..2 {
+            [streams[0][sum], streams[1][sum]] = I::split(pair[sum]);
+        }
+    }
+    finish::<I, T, 1, 2>(streams, [values], term)
+}
+
+/// The sum of the streams, and of what is behind the last whole piece of theirs.
+#[inline(always)]
+fn finish<I: Isa, T: Float, const INPUTS: usize, const SUMS: usize>(
+    mut streams: [[Lanes<T>; SUMS]; STREAMS],
+    inputs: [&[T]; INPUTS],
+    term: impl Fn([Lanes<T>; INPUTS]) -> [Lanes<T>; SUMS],
+) -> [f64; SUMS] {
+    let length = inputs[0].len();
+    let whole = length / LANES;
+    for v in whole / STREAMS * STREAMS..whole {
         add_to::<I, T, SUMS>(&mut streams[0], term(load_all(inputs, v * LANES)));
     }
     let rest = length - whole * LANES;

@@ -22,8 +22,8 @@ pub(crate) const LINE: usize = 64;
 /// Bytes up to whose multiples a processor reads ahead by itself.
 pub(crate) const PAGE: usize = 4096;
 
-/// Bytes that [`prefetch`] asks for at most.
-const AHEAD: usize = 1024;
+/// Bytes that [`prefetch`] asks for at most: what comes then is on the next page.
+const AHEAD: usize = PAGE;
 
 /// Lanes of a vector: one AVX register of `f32`, two of `f64`.
 pub(crate) const LANES: usize = 8;
@@ -253,7 +253,7 @@ pub(crate) trait Isa {
 /// be there.
 ///
 /// The processor finds out by itself what is needed next as long as it lies on the same page. What lies one plane further
-/// often does not. The first [`AHEAD`] bytes are enough for it to find out the rest.
+/// often does not.
 #[inline(always)]
 pub(crate) fn prefetch<I: Isa, T>(values: &[T], distance: usize) {
     let start = values.as_ptr().wrapping_add(distance);

@@ -2,7 +2,7 @@
 
 use super::plane::normalise;
 use crate::parallel::Shared;
-use crate::reduce::sums;
+use crate::reduce::{deviations, sums};
 use crate::simd::{Float, Isa, Kernel, Lanes, prefetch};
 
 /// What is known of a channel after the forward pass.
@@ -187,11 +187,7 @@ impl Moments {
     /// Of some numbers, from their deviations from `centre`.
     #[inline(always)]
     fn about<I: Isa, T: Float>(centre: T, values: &[T]) -> Self {
-        let lanes = Lanes::splat(centre);
-        let [deviations, squares] = sums::<I, T, 1, 2>([values], |[x]| {
-            let deviation = I::sub_lanes(x, lanes);
-            [deviation, I::mul_lanes(deviation, deviation)]
-        });
+        let [deviations, squares] = deviations::<I, T>(centre, values);
         Self::around(centre.to_f64(), values.len() as f64, deviations, squares)
     }
 

@@ -52,25 +52,32 @@ impl Halves {
     #[inline(always)]
     pub fn extremes<I: Isa, T: Float>(self, positive: bool, x: &[T], y: &mut [T]) {
         // A normalisation is monotone, and so is its rounding.
-        match positive {
-            true => self.signed_extremes::<I, T, true>(x, y),
-            false => self.signed_extremes::<I, T, false>(x, y),
+        match (positive, self.windows.1 >= LANES) {
+            (true, true) => self.signed_extremes::<I, T, true, true>(x, y),
+            (true, false) => self.signed_extremes::<I, T, true, false>(x, y),
+            (false, true) => self.signed_extremes::<I, T, false, true>(x, y),
+            (false, false) => self.signed_extremes::<I, T, false, false>(x, y),
         }
     }
 
     #[inline(always)]
-    fn signed_extremes<I: Isa, T: Float, const POSITIVE: bool>(self, x: &[T], y: &mut [T]) {
+    fn signed_extremes<I: Isa, T: Float, const POSITIVE: bool, const WHOLE: bool>(
+        self,
+        x: &[T],
+        y: &mut [T],
+    ) {
         for (rows, y) in self.pairs(x).zip(y.chunks_exact_mut(self.windows.1)) {
             for eight in eights(self.windows.1) {
                 // The rows first, whatever the width of a vector.
                 let [left, right] = if wide::<I, T>() {
-                    let [upper, lower] = [eight.load_row::<I, T>(rows[0]), eight.load_row::<I, T>(rows[1])];
+                    let upper = eight.load_row::<I, T, WHOLE>(rows[0]);
+                    let lower = eight.load_row::<I, T, WHOLE>(rows[1]);
                     I::unzip(I::split(extreme::<I, T, WIDE_LANES, POSITIVE>(upper, lower)))
                 } else {
                     let [a, b, c, d] = eight.load::<I, T>(rows);
                     [extreme::<I, T, LANES, POSITIVE>(a, c), extreme::<I, T, LANES, POSITIVE>(b, d)]
                 };
-                eight.store_one(extreme::<I, T, LANES, POSITIVE>(left, right), y);
+                eight.store_one::<T, WHOLE>(extreme::<I, T, LANES, POSITIVE>(left, right), y);
             }
         }
     }
@@ -79,7 +86,7 @@ impl Halves {
     fn each_window<I: Isa, T: Float>(self, x: &[T], y: &mut [T], value: impl Fn(Pixels<T>) -> Lanes<T>) {
         for (rows, y) in self.pairs(x).zip(y.chunks_exact_mut(self.windows.1)) {
             for eight in eights(self.windows.1) {
-                eight.store_one(value(eight.load::<I, T>(rows)), y);
+                eight.store_one::<T, false>(value(eight.load::<I, T>(rows)), y);
             }
         }
     }
@@ -91,7 +98,7 @@ impl Halves {
         for (rows, dy) in self.pairs(x).zip(dy.chunks_exact(self.windows.1)) {
             for eight in eights(self.windows.1) {
                 let pixels = eight.load::<I, T>(rows);
-                let (gradient, share) = share::<I, T>(affine, pixels, eight.load_one(dy));
+                let (gradient, share) = share::<I, T>(affine, pixels, eight.load_one::<T, false>(dy));
                 sum = I::add_lanes(sum, eight.fresh::<I, T>(gradient));
                 let mut products = Lanes::ZERO;
                 for i in 0..4 {
@@ -112,6 +119,20 @@ impl Halves {
         (x, dy): (&[T], &[T]),
         dx: &mut [T],
     ) {
+        match self.windows.1 >= LANES {
+            true => self.rows_gradient::<I, T, true>(affine, slopes, (x, dy), dx),
+            false => self.rows_gradient::<I, T, false>(affine, slopes, (x, dy), dx),
+        }
+    }
+
+    #[inline(always)]
+    fn rows_gradient<I: Isa, T: Float, const WHOLE: bool>(
+        self,
+        affine: Affine<T>,
+        slopes: Slopes<T>,
+        (x, dy): (&[T], &[T]),
+        dx: &mut [T],
+    ) {
         // An odd column and an odd row belong to no window.
         let alone = |x: &[T], dx: &mut [T]| {
             dx.iter_mut().zip(x).for_each(|(dx, &x)| *dx = slopes.apply::<I>(affine, x, T::ZERO));
@@ -125,19 +146,20 @@ impl Halves {
             alone(&rows[1][odd.clone()], &mut lower[odd]);
             for eight in eights(self.windows.1) {
                 if wide::<I, T>() {
-                    let pixels = [eight.load_row::<I, T>(rows[0]), eight.load_row::<I, T>(rows[1])];
+                    let pixels =
+                        [eight.load_row::<I, T, WHOLE>(rows[0]), eight.load_row::<I, T, WHOLE>(rows[1])];
                     let normalised =
                         [affine.lanes::<I, WIDE_LANES>(pixels[0]), affine.lanes::<I, WIDE_LANES>(pixels[1])];
-                    let mut parts = I::route(normalised, eight.load_one(dy));
+                    let mut parts = I::route(normalised, eight.load_one::<T, WHOLE>(dy));
                     for i in 0..2 {
                         parts[i] = slopes.lanes::<I, WIDE_LANES>(affine, pixels[i], parts[i]);
                     }
-                    eight.store_row::<I, T>(parts[0], upper);
-                    eight.store_row::<I, T>(parts[1], lower);
+                    eight.store_row::<I, T, WHOLE>(parts[0], upper);
+                    eight.store_row::<I, T, WHOLE>(parts[1], lower);
                     continue;
                 }
                 let pixels = eight.load::<I, T>(rows);
-                let (_, mut parts) = share::<I, T>(affine, pixels, eight.load_one(dy));
+                let (_, mut parts) = share::<I, T>(affine, pixels, eight.load_one::<T, WHOLE>(dy));
                 for i in 0..4 {
                     parts[i] = slopes.lanes::<I, LANES>(affine, pixels[i], parts[i]);
                 }

@@ -49,57 +49,58 @@ impl Eight {
         }
     }
 
-    /// Whether all of it is in one piece.
+    /// The pixels of a row, in their order. `WHOLE` in rows of at least eight windows.
     #[inline(always)]
-    fn whole(self) -> bool {
-        self.places[1] == self.places[0] + HALF
-    }
-
-    /// The pixels of a row, in their order.
-    #[inline(always)]
-    pub fn load_row<I: Isa, T: Float>(self, row: &[T]) -> Lanes<T, WIDE_LANES> {
+    pub fn load_row<I: Isa, T: Float, const WHOLE: bool>(self, row: &[T]) -> Lanes<T, WIDE_LANES> {
         let [p, q] = self.places;
-        match row[2 * p..].first_chunk() {
-            Some(both) if self.whole() => Lanes::from_array(*both),
-            _ => I::join([load(&row[2 * p..]), load(&row[2 * q..])]),
+        match WHOLE {
+            true => Lanes::from_array(*row[2 * p..].first_chunk().expect("sixteen pixels")),
+            false => I::join([load(&row[2 * p..]), load(&row[2 * q..])]),
         }
     }
 
     /// The reverse of [`Self::load_row`].
     #[inline(always)]
-    pub fn store_row<I: Isa, T: Float>(self, pixels: Lanes<T, WIDE_LANES>, row: &mut [T]) {
+    pub fn store_row<I: Isa, T: Float, const WHOLE: bool>(self, pixels: Lanes<T, WIDE_LANES>, row: &mut [T]) {
         let [p, q] = self.places;
-        match row[2 * p..].first_chunk_mut() {
-            Some(both) if self.whole() => *both = pixels.to_array(),
-            _ => {
-                let [first, second] = I::split(pixels);
-                first.store_to(&mut row[2 * p..][..LANES]);
-                second.store_to(&mut row[2 * q..][..LANES]);
-            }
+        if WHOLE {
+            *row[2 * p..].first_chunk_mut().expect("sixteen pixels") = pixels.to_array();
+            return;
         }
+        let [first, second] = I::split(pixels);
+        first.store_to(&mut row[2 * p..][..LANES]);
+        second.store_to(&mut row[2 * q..][..LANES]);
     }
 
     /// One number of each window, from a row of them.
     #[inline(always)]
-    pub fn load_one<T: Float>(self, row: &[T]) -> Lanes<T> {
+    pub fn load_one<T: Float, const WHOLE: bool>(self, row: &[T]) -> Lanes<T> {
+        let [p, q] = self.places;
+        if WHOLE {
+            return load(&row[p..]);
+        }
         let mut both = [T::ZERO; LANES];
-        both[..HALF].copy_from_slice(&row[self.places[0]..][..HALF]);
-        both[HALF..].copy_from_slice(&row[self.places[1]..][..HALF]);
+        both[..HALF].copy_from_slice(&row[p..][..HALF]);
+        both[HALF..].copy_from_slice(&row[q..][..HALF]);
         Lanes::from_array(both)
     }
 
     #[inline(always)]
-    pub fn store_one<T: Float>(self, one: Lanes<T>, row: &mut [T]) {
-        let both = one.to_array();
-        row[self.places[0]..][..HALF].copy_from_slice(&both[..HALF]);
-        row[self.places[1]..][..HALF].copy_from_slice(&both[HALF..]);
+    pub fn store_one<T: Float, const WHOLE: bool>(self, one: Lanes<T>, row: &mut [T]) {
+        let ([p, q], both) = (self.places, one.to_array());
+        if WHOLE {
+            *row[p..].first_chunk_mut().expect("eight windows") = both;
+            return;
+        }
+        row[p..][..HALF].copy_from_slice(&both[..HALF]);
+        row[q..][..HALF].copy_from_slice(&both[HALF..]);
     }
 
     /// Zero for windows that were in a piece before, so that sums have every window once.
     #[inline(always)]
     pub fn fresh<I: Isa, T: Float>(self, one: Lanes<T>) -> Lanes<T> {
         let places = [LANES - self.repeated[0], LANES - self.repeated[1]];
-        I::gate(Eight { places, ..self }.load_one(T::STEP), one)
+        I::gate(Eight { places, ..self }.load_one::<T, false>(T::STEP), one)
     }
 }
 

@@ -17,7 +17,7 @@ pub(super) fn halves<I: Isa, T: Float>(windows: Windows, x: &[T], y: &mut [T]) {
     for (rows, y) in x.chunks_exact(2 * width).zip(y.chunks_exact_mut(columns)) {
         let (upper, lower) = rows.split_at(width);
         for eight in eights(columns) {
-            eight.store_one(maximum::<I, T>(eight.load::<I, T>([upper, lower])), y);
+            eight.store_one::<T, false>(maximum::<I, T>(eight.load::<I, T>([upper, lower])), y);
         }
     }
 }
@@ -49,7 +49,7 @@ pub(super) fn halves_gradient<I: Isa, T: Float>(windows: Windows, x: &[T], dy: &
         lower[2 * columns..].fill(T::ZERO);
         for eight in eights(columns) {
             let pixels = eight.load::<I, T>([rows.0, rows.1]);
-            let gradients = route::<I, T>(pixels, eight.load_one(dy));
+            let gradients = route::<I, T>(pixels, eight.load_one::<T, false>(dy));
             eight.store::<I, T>(gradients, [&mut *upper, &mut *lower]);
         }
     }

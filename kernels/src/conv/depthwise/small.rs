@@ -10,7 +10,7 @@ use crate::conv::cells::Cells;
 use crate::conv::geometry::{Axis, Geometry};
 use crate::conv::product::PANEL;
 use crate::parallel::{self, Shared};
-use crate::simd::{Float, Isa, Kernel, LANES, Lanes, WIDE_LANES, dispatch};
+use crate::simd::{Float, Isa, Kernel, LANES, Lanes, dispatch};
 use crate::source::Source;
 use std::ops::Range;
 
@@ -20,7 +20,7 @@ pub(super) fn applies(g: &Geometry) -> bool {
         let reach = (axis.kernel - 1) * axis.dilation;
         axis.stride == 1 && axis.padding.max(axis.padding_end) <= reach
     };
-    g.outputs == 1 && g.groups >= LANES && g.width.output < WIDE_LANES && dense(g.height) && dense(g.width)
+    g.outputs == 1 && g.groups >= LANES && g.width.output < LANES && dense(g.height) && dense(g.width)
 }
 
 /// How planes are copied into cells, and where the taps are in them.

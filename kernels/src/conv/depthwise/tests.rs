@@ -50,7 +50,7 @@ prop_compose! {
     /// Geometries for [`small`].
     fn small_geometry()(
         height in small_axis(),
-        width in small_axis().prop_filter("short rows", |axis| axis.output < WIDE_LANES),
+        width in small_axis().prop_filter("short rows", |axis| axis.output < LANES),
         (batch, groups) in (1..=11usize, LANES..=37),
     ) -> Geometry {
         Geometry { batch, groups, channels: 1, outputs: 1, height, width, algorithm: ConvAlgorithm::Direct }
