@@ -52,7 +52,7 @@ fn padded_input(g: &Geometry) -> Padded {
     let columns = width.output.next_multiple_of(LANES) + width.reach();
     // Where neighbours stay neighbours, rows are copied in whole vectors.
     let (left, segment) = match width.stride {
-        1 => aligned(width.padding, columns - width.padding.min(columns)),
+        1 => aligned(width.padding, columns.saturating_sub(width.padding)),
         _ => (width.padding, columns),
     };
     Padded {
