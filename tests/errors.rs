@@ -361,8 +361,10 @@ fn a_run_that_a_process_works_on_is_refused_to_others_and_can_be_looked_at() {
     let folder = TempDir::new().unwrap();
     let run = folder.path().join("run");
     let start = [&["search", "--out", text(&run), "--budget", "1h"], TINY].concat();
-    let first = Running::start(&start);
-    wait_until("the initial population", || run.join("run.sqlite").exists() && individuals(&run).len() >= 4);
+    let mut first = Running::start(&start);
+    first.wait_until("the initial population", || {
+        run.join("run.sqlite").exists() && individuals(&run).len() >= 4
+    });
     let others =
         [vec!["resume", text(&run)], vec!["finish", text(&run)], vec!["evaluate", text(&run), "0", "--test"]];
     for command in others {

@@ -163,7 +163,9 @@ fn ctrl_c_ends_with_front_and_report_and_the_search_can_go_on() {
     let (whole, _) = undisturbed(&folder, BUDGET);
     let out = folder.path().join("interrupted");
     let mut running = Running::start(&small("search", &out, &["--budget", BUDGET, "--workers", "1"]));
-    wait_until("the initial population", || out.join("run.sqlite").exists() && individuals(&out).len() >= 4);
+    running.wait_until("the initial population", || {
+        out.join("run.sqlite").exists() && individuals(&out).len() >= 4
+    });
     let pid = running.0.id().to_string();
     assert!(Command::new("kill").args(["-INT", &pid]).status().unwrap().success());
     let (mut printed, mut complaints) = (String::new(), String::new());

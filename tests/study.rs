@@ -4,7 +4,7 @@ mod common;
 
 use std::fs;
 
-use common::{Running, fails, ok, wait_until};
+use common::{Running, fails, ok};
 use paretomorph::store::Store;
 
 const STUDY: &str = r#"
@@ -65,9 +65,9 @@ fn a_study_that_trains_keeps_to_its_compute_and_survives_a_kill() {
     assert!(text.contains("Tiny") && text.contains("from scratch") && text.contains("study.html"), "{text}");
 
     let killed_args = args(&killed, "1");
-    let running = Running::start(&killed_args.iter().map(String::as_str).collect::<Vec<_>>());
+    let mut running = Running::start(&killed_args.iter().map(String::as_str).collect::<Vec<_>>());
     // In the middle of the second run.
-    wait_until("the second run", || killed.join("runs/from-scratch-0/run.sqlite").exists());
+    running.wait_until("the second run", || killed.join("runs/from-scratch-0/run.sqlite").exists());
     assert!(running.kill());
     ok(&args(&killed, "2"));
 

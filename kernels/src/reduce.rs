@@ -36,10 +36,7 @@ pub(crate) fn sums<I: Isa, T: Float, const INPUTS: usize, const SUMS: usize>(
 /// The sums of `x - centre` and of its square.
 #[inline(always)]
 pub(crate) fn deviations<I: Isa, T: Float>(centre: T, values: &[T]) -> [f64; 2] {
-    let term = |[x]: [Lanes<T>; 1]| {
-        let deviation = I::sub_lanes(x, Lanes::splat(centre));
-        [deviation, I::mul_lanes(deviation, deviation)]
-    };
+    let term = |[x]: [Lanes<T>; 1]| deviation::<I, T, LANES>(centre, x);
     if !wide::<I, T>() {
         return sums::<I, T, 1, 2>([values], term);
     }
@@ -47,9 +44,10 @@ pub(crate) fn deviations<I: Isa, T: Float>(centre: T, values: &[T]) -> [f64; 2] 
     let mut pairs = [[Lanes::<T, WIDE_LANES>::ZERO; 2]; STREAMS / 2];
     for piece in values.chunks_exact(STREAMS * LANES) {
         for (pair, x) in pairs.iter_mut().zip(piece.as_chunks().0) {
-            let deviation = I::sub_lanes(Lanes::from_array(*x), Lanes::splat(centre));
-            pair[0] = I::add_lanes(pair[0], deviation);
-            pair[1] = I::add_lanes(pair[1], I::mul_lanes(deviation, deviation));
+            let terms = deviation::<I, T, WIDE_LANES>(centre, Lanes::from_array(*x));
+            for sum in 0..2 {
+                pair[sum] = I::add_lanes(pair[sum], terms[sum]);
+            }
         }
     }
     let mut streams = [[Lanes::ZERO; 2]; STREAMS];
@@ -59,6 +57,13 @@ pub(crate) fn deviations<I: Isa, T: Float>(centre: T, values: &[T]) -> [f64; 2] 
         }
     }
     finish::<I, T, 1, 2>(streams, [values], term)
+}
+
+/// `x - centre` and its square.
+#[inline(always)]
+fn deviation<I: Isa, T: Float, const N: usize>(centre: T, x: Lanes<T, N>) -> [Lanes<T, N>; 2] {
+    let deviation = I::sub_lanes(x, Lanes::splat(centre));
+    [deviation, I::mul_lanes(deviation, deviation)]
 }
 
 /// The sum of the streams, and of what is behind the last whole piece of theirs.

@@ -117,18 +117,16 @@ impl<T: Float> Kernel for Scatter<'_, T> {
         let ((height, width), lanes) = (cells.image, cells.lanes);
         for (cell, source) in source.chunks_exact(cells.cell_len()).enumerate() {
             // Eight channels from the first row to the last: all at once would compete for the first-level cache.
-            for first in (0..lanes).step_by(LANES) {
+            for first in (0..lanes.min(cells.channels - cell * lanes)).step_by(LANES) {
                 let channel = cell * lanes + first;
-                if channel >= cells.channels {
-                    break;
-                }
-                let channels = Channels { count: cells.channels - channel, plane: height * width };
+                let count = (cells.channels - channel).min(LANES);
+                let channels = Channels { count, plane: height * width };
                 let target = &mut target[channel * height * width..];
                 let bias = bias.map(|bias| &bias[channel..]);
                 for row in 0..height {
                     let target = &mut target[row * width..];
                     // The same row of the next channels.
-                    prefetch_rows::<I, T>(target, channels.some(LANES), width, LANES * height * width);
+                    prefetch_rows::<I, T>(target, channels, width, LANES * height * width);
                     let place = (row + cells.padding.0) * cells.columns + cells.padding.1;
                     let source = &source[place * lanes + first..];
                     scatter_row::<I, T>(source, lanes, bias, width, target, channels);

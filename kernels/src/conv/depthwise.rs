@@ -58,7 +58,6 @@ fn padded_input(g: &Geometry) -> Padded {
     Padded {
         source: (height.input, width.input),
         before: (height.padding, left),
-        skip: left - width.padding,
         rows: (height.output - 1) * height.stride + (height.kernel - 1) * height.dilation + 1,
         phases: width.stride,
         segment,
@@ -71,11 +70,16 @@ fn aligned(before: usize, behind: usize) -> (usize, usize) {
     (before, (before + behind).next_multiple_of(WIDE_LANES))
 }
 
+/// The first column of [`padded_input`] that is read: before it there may be more zeros than the padding.
+fn first_read(g: &Geometry, padded: &Padded) -> usize {
+    padded.before.1 - g.width.padding
+}
+
 /// Where each tap reads in [`padded_input`], row by row of the kernel.
 fn input_taps(g: &Geometry, padded: &Padded) -> Vec<usize> {
     let offset = |ky: usize, kx| {
         let column = g.width.tap(kx);
-        let column = padded.skip + column.phase * padded.segment + column.quotient;
+        let column = first_read(g, padded) + column.phase * padded.segment + column.quotient;
         ky * g.height.dilation * padded.row() + column
     };
     (0..g.taps()).map(|t| offset(t / g.width.kernel, t % g.width.kernel)).collect()
@@ -96,7 +100,7 @@ pub(super) fn forward<T: Float>(
     let (rows, columns) = (g.height.output, g.width.output);
     let correlation = match strips::edge(g) {
         Some(edge) => {
-            let (source_row, first) = (padded.row(), padded.skip);
+            let (source_row, first) = (padded.row(), first_read(g, &padded));
             Correlation::Strips(Strips { edge, rows, columns, source_row, first })
         }
         None => {

@@ -20,11 +20,6 @@ impl Channels {
         wide::<I, T>() && self.count >= PANEL && !(self.plane * size_of::<T>()).is_multiple_of(PAGE)
     }
 
-    /// At most so many.
-    pub fn some(self, count: usize) -> Self {
-        Self { count: self.count.min(count), ..self }
-    }
-
     /// Without the first ones.
     fn after(self, first: usize) -> Self {
         Self { count: self.count.saturating_sub(first), ..self }

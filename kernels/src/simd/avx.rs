@@ -267,7 +267,7 @@ unsafe fn zip_avx([even, odd]: [__m256; 2]) -> [__m256; 2] {
 }
 
 /// Rows of four numbers in every quarter of a register change places with columns: eight shuffles, which is why [`Isa::interleave`]
-/// takes four pixels. What lies in different quarters never meets; loads and stores bring it there.
+/// takes four pixels. What lies in different quarters never meets: loads bring it there.
 macro_rules! turn {
     ($rows:expr, $low:ident, $high:ident, $shuffle:ident) => {{
         let [a, b, c, d] = $rows;

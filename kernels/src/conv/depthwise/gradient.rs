@@ -7,7 +7,7 @@
 use super::layout::Padded;
 use super::rows::{Correlation, Products, TapProducts, Taps, vectors};
 use super::strips::{self, StripProducts, Strips};
-use super::{CHUNKS, JOB_VALUES, SAMPLES, aligned, input_taps, padded_input};
+use super::{CHUNKS, JOB_VALUES, SAMPLES, aligned, first_read, input_taps, padded_input};
 use crate::conv::algorithm::InputSums;
 use crate::conv::geometry::{Axis, Geometry};
 use crate::conv::planes::copy;
@@ -95,7 +95,6 @@ impl<'a> Plan<'a> {
         let dy = Padded {
             source: (g.height.output, g.width.output),
             before: (rows.before, before),
-            skip: before - columns.before,
             rows: rows.before + g.height.output.max(rows.first + rows.length),
             phases: 1,
             segment,
@@ -110,7 +109,7 @@ impl<'a> Plan<'a> {
             let (x_row, dy_row) = (x.row(), dy.row());
             if let Some(edge) = strips::edge(g) {
                 let (rows, columns) = (height, width);
-                let x_first = x.skip;
+                let x_first = first_read(g, &x);
                 return Products::Strips(StripProducts {
                     edge,
                     rows,

@@ -11,8 +11,6 @@ pub(super) struct Padded {
     pub source: (usize, usize),
     /// Zeros above and to the left.
     pub before: (usize, usize),
-    /// How many of those to the left nobody reads.
-    pub skip: usize,
     pub rows: usize,
     pub phases: usize,
     /// Columns of a phase.

@@ -255,8 +255,7 @@ impl<T: Float> Correlation<'_, T> {
             // SAFETY: the assertions above.
             unsafe {
                 match columns {
-                    7 | 14 => tiles.run::<I, N, 7>(),
-                    8.. => tiles.run::<I, N, 8>(),
+                    7.. => tiles.run::<I, N, 7>(),
                     4.. => tiles.run::<I, N, 4>(),
                     _ => tiles.run::<I, N, 1>(),
                 }
