@@ -21,7 +21,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 #: A turn repeats a case until it takes about so long, so that caches and clock rate settle.
 TURN_SECONDS = 0.05
-MOST_REPEATS = 50
+MOST_REPEATS = 1000
 #: Between turns: idle threads of the side that has just run spin for a few milliseconds.
 PAUSE_SECONDS = 0.01
 

@@ -90,13 +90,16 @@ pub fn prepare_conv(spec: &ConvSpec, pass: Pass) -> Result<Run> {
     let config = Conv2dConfig { padding, groups, ..Default::default() };
     match pass {
         Pass::Forward => Ok(Box::new(move || timed(|| Ok(conv2d(&image, &weight, None, &config)?)))),
-        Pass::Backward => Ok(Box::new(move || {
-            let tape = Tape::new();
-            let image =
-                if input_gradient { tape.variable(image.clone()) } else { Value::from(image.clone()) };
-            let output = conv2d(&image, &tape.variable(weight.clone()), None, &config)?;
-            backward(tape, &output)
-        })),
+        Pass::Backward => {
+            let gradient = conv2d(&image, &weight, None, &config)?.ones_like()?;
+            Ok(Box::new(move || {
+                let tape = Tape::new();
+                let image =
+                    if input_gradient { tape.variable(image.clone()) } else { Value::from(image.clone()) };
+                let output = conv2d(&image, &tape.variable(weight.clone()), None, &config)?;
+                backward(tape, &output, &gradient)
+            }))
+        }
     }
 }
 
@@ -105,12 +108,15 @@ pub fn prepare_norm(input: [usize; 4], pass: Pass) -> Result<Run> {
     let (image, gamma, beta) = (values(&input, 1.0)?, values(&[input[1]], 1.0)?, values(&[input[1]], 0.1)?);
     match pass {
         Pass::Forward => Ok(Box::new(move || timed(|| norm_relu(&image, &gamma, &beta)))),
-        Pass::Backward => Ok(Box::new(move || {
-            let tape = Tape::new();
-            let variable = |tensor: &Tensor| tape.variable(tensor.clone());
-            let output = norm_relu(&variable(&image), &variable(&gamma), &variable(&beta))?;
-            backward(tape, &output)
-        })),
+        Pass::Backward => {
+            let gradient = image.ones_like()?;
+            Ok(Box::new(move || {
+                let tape = Tape::new();
+                let variable = |tensor: &Tensor| tape.variable(tensor.clone());
+                let output = norm_relu(&variable(&image), &variable(&gamma), &variable(&beta))?;
+                backward(tape, &output, &gradient)
+            }))
+        }
     }
 }
 
@@ -119,8 +125,7 @@ fn norm_relu<V: Operand>(image: &V, gamma: &V, beta: &V) -> Result<V> {
 }
 
 /// The backward pass alone, from a gradient that is there. A tape serves once, so the forward pass is done again each
-/// time, and not timed.
-fn backward(tape: Tape, output: &Value) -> Result<Duration> {
-    let gradient = output.as_tensor().ones_like()?;
-    timed(|| Ok(tape.backward_from(output, gradient)?))
+/// time, and not timed; PyTorch's side does the same.
+fn backward(tape: Tape, output: &Value, gradient: &Tensor) -> Result<Duration> {
+    timed(|| Ok(tape.backward_from(output, gradient.clone())?))
 }

@@ -178,6 +178,19 @@ pub(crate) trait Isa {
         [Lanes(parts[0]), Lanes(parts[1])]
     }
 
+    /// The first `count` numbers, and zeros behind them. Quick where the set is [`Self::WIDE`].
+    ///
+    /// # Safety
+    /// Those numbers must be readable.
+    #[inline(always)]
+    unsafe fn load_first<T: Float>(source: *const T, count: usize) -> Lanes<T, WIDE_LANES> {
+        let mut result = Lanes::ZERO;
+        for i in 0..count.min(WIDE_LANES) {
+            result.0[i] = unsafe { *source.add(i) };
+        }
+        result
+    }
+
     /// The first and the last lanes.
     #[inline(always)]
     fn split<T: Float>(both: Lanes<T, WIDE_LANES>) -> [Lanes<T>; 2] {

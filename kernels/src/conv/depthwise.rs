@@ -12,11 +12,12 @@ mod strips;
 
 use super::algorithm::{InputSums, OutputObserver};
 use super::geometry::Geometry;
-use crate::parallel;
-use crate::simd::{Float, Isa, Kernel, LANES, WIDE_LANES, dispatch, prefetch};
+use crate::parallel::{self, Shared};
+use crate::simd::{Float, Isa, Kernel, LANES, Lanes, WIDE_LANES, dispatch, prefetch};
 use crate::source::Source;
 use layout::Padded;
-use rows::{Correlation, Taps, vectors};
+use rows::{Correlation, Taps};
+use std::ops::Range;
 use strips::Strips;
 
 /// Most outputs of a group; from there on the general convolution, which shares inputs among outputs,
@@ -104,8 +105,8 @@ pub(super) fn forward<T: Float>(
             Correlation::Strips(Strips { edge, rows, columns, source_row, first })
         }
         None => {
-            let starts = vectors((rows, columns), g.height.stride * padded.row(), columns);
-            Correlation::Taps(Taps::new(input_taps(g, &padded), starts))
+            let (taps, source_row) = (input_taps(g, &padded), g.height.stride * padded.row());
+            Correlation::Taps(Taps::new(taps, (rows, columns), source_row))
         }
     };
     let (from, to) = (g.input_plane(), g.outputs * g.output_plane());
@@ -148,12 +149,49 @@ pub(super) fn gradients<T: Float>(
     }
 }
 
+/// Both gradients, `size` samples a job: it writes their part of `dx`, which is empty if none is wanted, and returns their
+/// part of `dw`.
+fn gradient_jobs<T: Float>(
+    g: &Geometry,
+    wants_dx: bool,
+    size: usize,
+    job: impl Fn(Range<usize>, &mut [T]) -> Vec<f64> + Sync,
+) -> (Vec<T>, Vec<T>) {
+    let sample = if wants_dx { g.groups * g.input_plane() } else { 0 };
+    let mut dw = Vec::new();
+    let dx = parallel::build(g.batch * sample, |dx| {
+        let dx = Shared::new(dx);
+        let parts = parallel::map(g.batch.div_ceil(size), |i| {
+            let samples = i * size..g.batch.min((i + 1) * size);
+            // SAFETY: a sample belongs to one job.
+            let dx = unsafe { dx.range(samples.start * sample..samples.end * sample) };
+            job(samples, dx)
+        });
+        dw = add_up(parts);
+    });
+    (dx, dw)
+}
+
+/// Samples of a job of [`gradient_jobs`]. It has all their groups, which lie side by side in memory.
+fn samples_of_job(g: &Geometry) -> usize {
+    g.batch.div_ceil(CHUNKS).max(JOB_VALUES.div_ceil(g.groups * g.input_plane()))
+}
+
 /// The sum of partial gradients of the weights, in their order.
 fn add_up<T: Float>(parts: Vec<Vec<f64>>) -> Vec<T> {
     let mut parts = parts.into_iter();
     let mut total = parts.next().unwrap_or_default();
     parts.for_each(|part| total.iter_mut().zip(part).for_each(|(total, part)| *total += part));
     total.into_iter().map(T::of).collect()
+}
+
+/// Adds the products of some samples to the totals, their lanes added up.
+#[inline(always)]
+fn flush<T: Float>(sums: &mut [Lanes<T>], totals: &mut [f64]) {
+    for (sum, total) in sums.iter_mut().zip(totals) {
+        *total += sum.sum().to_f64();
+        *sum = Lanes::ZERO;
+    }
 }
 
 /// Some planes, the samples one behind the other.
@@ -185,13 +223,13 @@ impl<T: Float> Kernel for Forward<'_, T> {
             let values = (first + i) * from..(first + i + 1) * from;
             x.prefetch_next::<I>(values.clone());
             prefetch::<I, T>(target, target.len());
-            padded.fill(x.read(values, room), plane);
+            padded.fill::<I, T>(x.read(values, room), plane);
             let group = (first + i) % g.groups;
             for (o, target) in target.chunks_exact_mut(g.output_plane()).enumerate() {
                 let output = group * g.outputs + o;
                 let weight = &weight[output * g.taps()..][..g.taps()];
                 let bias = bias.map_or(T::ZERO, |bias| bias[output]);
-                correlation.plane::<I, T>(g.width.output, plane, weight, bias, results, target);
+                correlation.plane::<I, T>(plane, weight, bias, results, target);
             }
             if let Some(observer) = observer {
                 observer.see((first + i) * to, target);

@@ -1,6 +1,6 @@
 //! Padded copies of the channels of a sample, laid out so that vectors may run across row ends.
 
-use crate::simd::{Float, LANES, Lanes, WIDE_LANES};
+use crate::simd::{Float, Isa, LANES, Lanes, WIDE_LANES};
 
 /// The rows and columns of a source plane that form one padded plane:
 /// element `[r, q]` is source element `[row + r * row_step, column + q * column_step]`, or zero outside.
@@ -133,6 +133,34 @@ pub(super) fn copy_rows<T: Float>(
     }
 }
 
+/// [`copy_rows`] with zeros behind every row, as many as make whole vectors of [`WIDE_LANES`]. Where the target's rows start a
+/// line of the cache no store crosses one, which takes several times as long.
+#[inline(always)]
+pub(super) fn copy_rows_whole<I: Isa, T: Float>(
+    rows: usize,
+    length: usize,
+    (source, source_row): (&[T], usize),
+    (target, target_row): (&mut [T], usize),
+) {
+    if rows == 0 {
+        return;
+    }
+    assert!((rows - 1) * source_row + length <= source.len());
+    assert!((rows - 1) * target_row + length.next_multiple_of(WIDE_LANES) <= target.len());
+    let copy =
+        Rows { rows, length, source: source.as_ptr(), source_row, target: target.as_mut_ptr(), target_row };
+    // SAFETY: the assertions above.
+    unsafe {
+        match length.div_ceil(WIDE_LANES) {
+            1 => copy.whole::<I, 1>(),
+            2 => copy.whole::<I, 2>(),
+            3 => copy.whole::<I, 3>(),
+            4 => copy.whole::<I, 4>(),
+            _ => copy.long(),
+        }
+    }
+}
+
 /// What [`copy_rows`] copies.
 struct Rows<T> {
     rows: usize,
@@ -156,6 +184,26 @@ impl<T: Float> Rows<T> {
                 unsafe {
                     let source = self.source.add(row * self.source_row + at);
                     Lanes::<T, N>::load(source).store(self.target.add(row * self.target_row + at));
+                }
+            }
+        }
+    }
+
+    /// In `COUNT` vectors with zeros behind the last number.
+    ///
+    /// # Safety
+    /// Source and target must be there and must not overlap.
+    #[inline(always)]
+    unsafe fn whole<I: Isa, const COUNT: usize>(&self) {
+        for row in 0..self.rows {
+            for at in (0..COUNT).map(|piece| piece * WIDE_LANES) {
+                unsafe {
+                    let source = self.source.add(row * self.source_row + at);
+                    let numbers = match at + WIDE_LANES < COUNT * WIDE_LANES {
+                        true => Lanes::load(source),
+                        false => I::load_first(source, self.length - at),
+                    };
+                    numbers.store(self.target.add(row * self.target_row + at));
                 }
             }
         }

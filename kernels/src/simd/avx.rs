@@ -150,6 +150,18 @@ macro_rules! avx {
             }
 
             #[inline(always)]
+            unsafe fn load_first<T: Float>(source: *const T, count: usize) -> Lanes<T, WIDE_LANES> {
+                // SAFETY: the caller's promise; and as in `route`.
+                unsafe {
+                    if !(Self::WIDE && TypeId::of::<T>() == TypeId::of::<f32>()) {
+                        return Portable::load_first(source, count);
+                    }
+                    let lanes = ((1u32 << count.min(WIDE_LANES)) - 1) as u16;
+                    transmute_copy(&_mm512_maskz_loadu_ps(lanes, source.cast()))
+                }
+            }
+
+            #[inline(always)]
             fn split<T: Float>(both: Lanes<T, WIDE_LANES>) -> [Lanes<T>; 2] {
                 if !(Self::WIDE && TypeId::of::<T>() == TypeId::of::<f32>()) {
                     return Portable::split(both);

@@ -7,6 +7,8 @@ use crate::{
     group_norm, linear, local_response_norm, max_pool2d, multiply, prelu,
 };
 use candle_core::{Device, Result, Tensor, Var};
+use proptest::prelude::*;
+use proptest::test_runner::{Config, RngSeed};
 use std::cell::Cell;
 
 thread_local!(pub(super) static FORCED: Cell<Option<InstructionSet>> = const { Cell::new(None) });
@@ -130,6 +132,31 @@ fn instruction_sets_agree_on_depthwise_planes() -> Result<()> {
         }
     }
     Ok(())
+}
+
+proptest! {
+    #![proptest_config(Config {
+        cases: 200, rng_seed: RngSeed::Fixed(13), failure_persistence: None, ..Config::default()
+    })]
+
+    /// A wide set reads planes where they lie, the others copy them and put zeros around them.
+    #[test]
+    fn instruction_sets_agree_on_any_depthwise_plane(
+        kernel in prop_oneof![Just(3usize), Just(5), Just(7)],
+        (rows, columns) in (1..=40usize, 1..=50usize),
+        sides in (0..=7usize, 0..=7usize, 0..=7usize, 0..=7usize),
+    ) {
+        // Pixels of padding enough for one output, and no side of more than a kernel.
+        let (top, left) = (sides.0.min(kernel), sides.1.min(kernel));
+        let bottom = sides.2.min(kernel).max(kernel.saturating_sub(rows + top));
+        let right = sides.3.min(kernel).max(kernel.saturating_sub(columns + left));
+        let padding = Padding { top, left, bottom, right };
+        let cfg = Conv2dConfig { padding, groups: 2, ..Default::default() };
+        agree(&format!("{rows}x{columns}, {kernel}x{kernel}, {padding:?}"), |set| {
+            results(set, &[3, 2, rows, columns], &[2, 1, kernel, kernel], &cfg)
+        })
+        .map_err(|error| TestCaseError::fail(error.to_string()))?;
+    }
 }
 
 /// Output and gradients of a convolution and a batch norm in one step, with another convolution behind them.

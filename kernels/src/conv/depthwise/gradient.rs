@@ -7,16 +7,16 @@
 use super::layout::Padded;
 use super::rows::{Correlation, Products, TapProducts, Taps, vectors};
 use super::strips::{self, StripProducts, Strips};
-use super::{CHUNKS, JOB_VALUES, SAMPLES, aligned, first_read, input_taps, padded_input};
+use super::{SAMPLES, aligned, first_read, flush, gradient_jobs, input_taps, padded_input, samples_of_job};
 use crate::conv::algorithm::InputSums;
 use crate::conv::geometry::{Axis, Geometry};
 use crate::conv::planes::copy;
-use crate::parallel::{self, Shared};
+use crate::parallel;
 use crate::simd::{Float, Isa, Kernel, LANES, Lanes, WIDE_LANES, dispatch, prefetch};
 use crate::source::Source;
 use std::ops::Range;
 
-/// As [`super::gradients`]. A job has all groups of some samples, which lie side by side in memory.
+/// As [`super::gradients`].
 pub(super) fn gradients<T: Float>(
     g: &Geometry,
     x: Option<&Source<'_, T>>,
@@ -26,40 +26,29 @@ pub(super) fn gradients<T: Float>(
 ) -> (Vec<T>, Vec<T>) {
     let plan = Plan::new(g);
     let kernels = weight.map(|weight| turned(&plan, weight));
-    let size = g.batch.div_ceil(CHUNKS).max(JOB_VALUES.div_ceil(g.groups * g.input_plane()));
-    let sample = if weight.is_some() { g.groups * g.input_plane() } else { 0 };
-    let mut dw = Vec::new();
-    let dx = parallel::build(g.batch * sample, |dx| {
-        let dx = Shared::new(dx);
-        let parts = parallel::map(g.batch.div_ceil(size), |job| {
-            let samples = job * size..g.batch.min((job + 1) * size);
-            // SAFETY: a sample belongs to one job.
-            let dx = unsafe { dx.range(samples.start * sample..samples.end * sample) };
-            let room = x.map_or(0, |x| x.room(g.input_plane())).max(dy.room(g.outputs * g.output_plane()));
-            let lens = [plan.x.len(), g.outputs * plan.dy_len(), plan.results(), room];
-            parallel::with_scratch(lens.iter().sum(), |scratch| {
-                let (x_plane, rest) = scratch.split_at_mut(lens[0]);
-                let (dy_planes, rest) = rest.split_at_mut(lens[1]);
-                let (results, room) = rest.split_at_mut(lens[2]);
-                let kernels = kernels.as_deref();
-                dispatch(Samples {
-                    plan: &plan,
-                    samples,
-                    x,
-                    kernels,
-                    dy,
-                    dx,
-                    input_sums,
-                    x_plane,
-                    dy_planes,
-                    results,
-                    room,
-                })
+    gradient_jobs(g, weight.is_some(), samples_of_job(g), |samples, dx| {
+        let room = x.map_or(0, |x| x.room(g.input_plane())).max(dy.room(g.outputs * g.output_plane()));
+        let lens = [plan.x.len(), g.outputs * plan.dy.len(), plan.results(), room];
+        parallel::with_scratch(lens.iter().sum(), |scratch| {
+            let (x_plane, rest) = scratch.split_at_mut(lens[0]);
+            let (dy_planes, rest) = rest.split_at_mut(lens[1]);
+            let (results, room) = rest.split_at_mut(lens[2]);
+            let (plan, kernels) = (&plan, kernels.as_deref());
+            dispatch(Samples {
+                plan,
+                samples,
+                x,
+                kernels,
+                dy,
+                dx,
+                input_sums,
+                x_plane,
+                dy_planes,
+                results,
+                room,
             })
-        });
-        dw = super::add_up(parts);
-    });
-    (dx, dw)
+        })
+    })
 }
 
 /// One phase of the input.
@@ -108,8 +97,7 @@ impl<'a> Plan<'a> {
             let first = output * dy.len() + rows.before * dy.row() + columns.before;
             let (x_row, dy_row) = (x.row(), dy.row());
             if let Some(edge) = strips::edge(g) {
-                let (rows, columns) = (height, width);
-                let x_first = first_read(g, &x);
+                let (rows, columns, x_first) = (height, width, first_read(g, &x));
                 return Products::Strips(StripProducts {
                     edge,
                     rows,
@@ -126,10 +114,6 @@ impl<'a> Plan<'a> {
         };
         let products = (0..g.outputs).map(products).collect();
         Self { g, x, dy, phases, extent, products }
-    }
-
-    fn dy_len(&self) -> usize {
-        self.dy.len()
     }
 
     /// Room for the results of a phase.
@@ -191,9 +175,8 @@ impl Phase {
         let place = |axis: Axis, span: &Span, phase: usize| {
             (span.first * axis.stride + phase) as isize - axis.padding as isize
         };
-        let starts = vectors((rows.length, columns.length), dy.row(), columns.length);
         Self {
-            correlation: Correlation::Taps(Taps::new(taps, starts)),
+            correlation: Correlation::Taps(Taps::new(taps, (rows.length, columns.length), dy.row())),
             weights,
             row: place(g.height, rows, phase.0),
             column: place(g.width, columns, phase.1),
@@ -238,7 +221,7 @@ impl<T: Float> Kernel for Samples<'_, T> {
                 dy.prefetch_next::<I>(values.clone());
                 let dys = dy.read(values, room).chunks_exact(to);
                 for (dy, plane) in dys.zip(dy_planes.chunks_exact_mut(plan.dy.len())) {
-                    plan.dy.fill(dy, plane);
+                    plan.dy.fill::<I, T>(dy, plane);
                 }
                 if let Some(kernels) = kernels {
                     let dx = &mut dx[(i * g.groups + group) * from..][..from];
@@ -251,7 +234,7 @@ impl<T: Float> Kernel for Samples<'_, T> {
                 if let Some(x) = x {
                     let values = at * from..(at + 1) * from;
                     x.prefetch_next::<I>(values.clone());
-                    plan.x.fill(x.read(values, room), x_plane);
+                    plan.x.fill::<I, T>(x.read(values, room), x_plane);
                     let sums = sums[group * per_group..][..per_group].chunks_exact_mut(g.taps());
                     for (products, sums) in plan.products.iter().zip(sums) {
                         products.add_to::<I, T>(x_plane, dy_planes, sums);
@@ -263,14 +246,6 @@ impl<T: Float> Kernel for Samples<'_, T> {
             }
         }
         totals
-    }
-}
-
-#[inline(always)]
-fn flush<T: Float>(sums: &mut [Lanes<T>], totals: &mut [f64]) {
-    for (sum, total) in sums.iter_mut().zip(totals) {
-        *total += sum.sum().to_f64();
-        *sum = Lanes::ZERO;
     }
 }
 
@@ -287,7 +262,7 @@ fn turned<T: Float>(plan: &Plan<'_>, weight: &[T]) -> Vec<T> {
 #[inline(always)]
 fn input<I: Isa, T: Float>(plan: &Plan<'_>, kernels: &[T], dy: &[T], results: &mut [T], dx: &mut [T]) {
     if plan.direct() {
-        plan.phases[0].correlation.plane::<I, T>(plan.extent.1, dy, kernels, T::ZERO, results, dx);
+        plan.phases[0].correlation.plane::<I, T>(dy, kernels, T::ZERO, results, dx);
         return;
     }
     // Phases that no tap reads, and with dilation there may be many, get nothing.

@@ -1,7 +1,7 @@
 //! A padded plane whose columns are cut into phases.
 
-use crate::conv::planes::copy_rows;
-use crate::simd::{Float, LANES, WIDE_LANES};
+use crate::conv::planes::{copy_rows, copy_rows_whole};
+use crate::simd::{Float, Isa, LANES, WIDE_LANES, wide};
 
 /// Element `[row][phase][q]` is source element `[row - before.0][q * phases + phase - before.1]`, or zero
 /// outside. With one phase this is a plane with zeros around it; with more, the columns that a strided
@@ -28,10 +28,10 @@ impl Padded {
         (self.rows * self.row() + LANES).next_multiple_of(WIDE_LANES)
     }
 
-    /// Copies a plane into place. Never writes the padding, which must be zero already: one buffer
-    /// serves many planes and is cleared once.
+    /// Copies a plane into place. The padding must be zero already, and still is afterwards: one buffer serves many planes and
+    /// is cleared once.
     #[inline(always)]
-    pub fn fill<T: Float>(&self, source: &[T], target: &mut [T]) {
+    pub fn fill<I: Isa, T: Float>(&self, source: &[T], target: &mut [T]) {
         let width = self.source.1;
         let (above, left) = self.before;
         let rows = self.rows.saturating_sub(above).min(self.source.0);
@@ -39,7 +39,12 @@ impl Padded {
             let count = width.min(self.segment.saturating_sub(left));
             if rows > 0 && count > 0 {
                 let target = &mut target[above * self.row() + left..];
-                copy_rows(rows, count, (source, width), (target, self.row()));
+                let end = left + count.next_multiple_of(WIDE_LANES);
+                if wide::<I, T>() && count == width && end <= self.segment {
+                    copy_rows_whole::<I, T>(rows, count, (source, width), (target, self.row()));
+                } else {
+                    copy_rows(rows, count, (source, width), (target, self.row()));
+                }
             }
             return;
         }

@@ -26,11 +26,10 @@ pub(super) enum Correlation {
 }
 
 impl Correlation {
-    /// Writes a plane with rows of `columns`. `spare` takes the results of rows shorter than a vector.
+    /// Writes a plane. `spare` takes the results of rows shorter than a vector.
     #[inline(always)]
     pub fn plane<I: Isa, T: Float>(
         &self,
-        columns: usize,
         source: &[T],
         weights: &[T],
         bias: T,
@@ -39,7 +38,7 @@ impl Correlation {
     ) {
         let sticks_out = match self {
             Self::Strips(strips) => strips.stick_out::<I, T>(),
-            Self::Taps(_) => columns < LANES,
+            Self::Taps(taps) => taps.columns < LANES,
         };
         if sticks_out {
             self.run::<I, T>(source, weights, bias, spare);
@@ -50,6 +49,7 @@ impl Correlation {
         }
     }
 
+    /// Writes a plane, and a little behind if rows are shorter than a vector.
     #[inline(always)]
     pub fn run<I: Isa, T: Float>(&self, source: &[T], weights: &[T], bias: T, target: &mut [T]) {
         match self {
@@ -64,17 +64,21 @@ pub(super) struct Taps {
     /// Offset of a tap in the source; its weight is the one of the same index.
     taps: Vec<usize>,
     starts: Vec<(usize, usize)>,
+    /// Of a row of the target.
+    columns: usize,
     /// Elements that the source and the target must have.
     source: usize,
     target: usize,
 }
 
 impl Taps {
-    pub fn new(taps: Vec<usize>, starts: Vec<(usize, usize)>) -> Self {
+    /// The sum over `taps` for a plane of `extent`, row below row in the target.
+    pub fn new(taps: Vec<usize>, extent: (usize, usize), source_row: usize) -> Self {
+        let starts = vectors(extent, source_row, extent.1);
         let reach = taps.iter().max().copied().unwrap_or(0);
         let source = starts.iter().map(|s| s.0 + reach + LANES).max().unwrap_or(0);
         let target = starts.iter().map(|s| s.1 + LANES).max().unwrap_or(0);
-        Self { taps, starts, source, target }
+        Self { taps, starts, columns: extent.1, source, target }
     }
 
     #[inline(always)]

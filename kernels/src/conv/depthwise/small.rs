@@ -4,12 +4,12 @@
 //! the planes of eight or sixteen channels are copied into a cell, where a pixel of all of them is a vector.
 #![allow(clippy::needless_range_loop)] // Counted loops are what the compiler unrolls into registers.
 
-use super::{CHUNKS, SAMPLES, job_size};
+use super::{CHUNKS, SAMPLES, gradient_jobs, job_size};
 use crate::conv::algorithm::{InputSums, OutputObserver};
 use crate::conv::cells::Cells;
 use crate::conv::geometry::{Axis, Geometry};
 use crate::conv::product::PANEL;
-use crate::parallel::{self, Shared};
+use crate::parallel;
 use crate::simd::{Float, Isa, Kernel, LANES, Lanes, dispatch};
 use crate::source::Source;
 use std::ops::Range;
@@ -144,64 +144,54 @@ pub(super) fn gradients<T: Float>(
     let weights = weight.map(|weight| plan.weights(weight, true));
     let (from, to) = (g.input_plane(), g.output_plane());
     let size = g.batch.div_ceil(CHUNKS).max(job_size(g.batch, g.groups * from));
-    let sample_len = weight.map_or(0, |_| g.groups * from);
-    let mut dw = Vec::new();
-    let dx = parallel::build(g.batch * sample_len, |dx| {
-        let dx = Shared::new(dx);
-        let parts = parallel::map(g.batch.div_ceil(size), |job| {
-            let samples = job * size..g.batch.min((job + 1) * size);
-            // SAFETY: a sample belongs to one job.
-            let dx = unsafe { dx.range(samples.start * sample_len..samples.end * sample_len) };
-            let mut sums = vec![T::ZERO; x.map_or(0, |_| plan.x.count() * plan.kernel_len())];
-            let mut totals = vec![0.0; x.map_or(0, |_| g.groups * g.taps())];
-            let room = x.map_or(0, |x| x.room(plan.x.lanes * from)).max(dy.room(plan.x.lanes * to));
-            let lens = [plan.x.cell_len(), plan.dy.cell_len(), plan.dx.cell_len(), room];
-            parallel::with_scratch(lens.iter().sum(), |scratch| {
-                let (inputs, rest) = scratch.split_at_mut(lens[0]);
-                let (gradients, rest) = rest.split_at_mut(lens[1]);
-                let (results, room) = rest.split_at_mut(lens[2]);
-                inputs.fill(T::ZERO);
-                gradients.fill(T::ZERO);
-                for (i, sample) in samples.clone().enumerate() {
-                    for (cell, channels) in plan.cells().enumerate() {
-                        let (count, kernel) = (channels.len(), cell * plan.kernel_len());
-                        let kernel = kernel..kernel + plan.kernel_len();
-                        let dy = dy.read(values(sample, g, &channels, to), room);
-                        Cells { channels: count, ..plan.dy }.fill(dy, gradients);
-                        if let Some(weights) = &weights {
-                            dispatch(Correlation {
-                                taps: &plan.turned,
-                                weights: &weights[kernel.clone()],
-                                source: (&plan.dy, gradients),
-                                target: ((g.height.input, g.width.input), results),
-                            });
-                            let dx = &mut dx[values(i, g, &channels, from)];
-                            Cells { channels: count, ..plan.dx }.scatter(results, None, dx);
-                            if let Some(sums) = input_sums {
-                                sums.take(values(sample, g, &channels, from).start, dx);
-                            }
-                        }
-                        if let Some(x) = x {
-                            let x = x.read(values(sample, g, &channels, from), room);
-                            Cells { channels: count, ..plan.x }.fill(x, inputs);
-                            dispatch(Products {
-                                taps: &plan.taps,
-                                x: (&plan.x, inputs),
-                                dy: (&plan.dy, gradients),
-                                sums: &mut sums[kernel],
-                            });
+    gradient_jobs(g, weight.is_some(), size, |samples, dx| {
+        let mut sums = vec![T::ZERO; x.map_or(0, |_| plan.x.count() * plan.kernel_len())];
+        let mut totals = vec![0.0; x.map_or(0, |_| g.groups * g.taps())];
+        let room = x.map_or(0, |x| x.room(plan.x.lanes * from)).max(dy.room(plan.x.lanes * to));
+        let lens = [plan.x.cell_len(), plan.dy.cell_len(), plan.dx.cell_len(), room];
+        parallel::with_scratch(lens.iter().sum(), |scratch| {
+            let (inputs, rest) = scratch.split_at_mut(lens[0]);
+            let (gradients, rest) = rest.split_at_mut(lens[1]);
+            let (results, room) = rest.split_at_mut(lens[2]);
+            inputs.fill(T::ZERO);
+            gradients.fill(T::ZERO);
+            for (i, sample) in samples.clone().enumerate() {
+                for (cell, channels) in plan.cells().enumerate() {
+                    let (count, kernel) = (channels.len(), cell * plan.kernel_len());
+                    let kernel = kernel..kernel + plan.kernel_len();
+                    let dy = dy.read(values(sample, g, &channels, to), room);
+                    Cells { channels: count, ..plan.dy }.fill(dy, gradients);
+                    if let Some(weights) = &weights {
+                        dispatch(Correlation {
+                            taps: &plan.turned,
+                            weights: &weights[kernel.clone()],
+                            source: (&plan.dy, gradients),
+                            target: ((g.height.input, g.width.input), results),
+                        });
+                        let dx = &mut dx[values(i, g, &channels, from)];
+                        Cells { channels: count, ..plan.dx }.scatter(results, None, dx);
+                        if let Some(sums) = input_sums {
+                            sums.take(values(sample, g, &channels, from).start, dx);
                         }
                     }
-                    if (i + 1) % SAMPLES == 0 || i + 1 == samples.len() {
-                        flush(&plan, &mut sums, &mut totals);
+                    if let Some(x) = x {
+                        let x = x.read(values(sample, g, &channels, from), room);
+                        Cells { channels: count, ..plan.x }.fill(x, inputs);
+                        dispatch(Products {
+                            taps: &plan.taps,
+                            x: (&plan.x, inputs),
+                            dy: (&plan.dy, gradients),
+                            sums: &mut sums[kernel],
+                        });
                     }
                 }
-            });
-            totals
+                if (i + 1) % SAMPLES == 0 || i + 1 == samples.len() {
+                    flush(&plan, &mut sums, &mut totals);
+                }
+            }
         });
-        dw = super::add_up(parts);
-    });
-    (dx, dw)
+        totals
+    })
 }
 
 /// Adds sums `[cell][tap][lane]` to totals `[channel][tap]`.
