@@ -12,7 +12,7 @@ use candle_core::Result;
 pub(crate) use formula::leak;
 use pointwise::Pointwise;
 use relu::Relu;
-pub(crate) use relu::{Gate, rectify};
+pub(crate) use relu::{Gate, rectify, rectify_in_place};
 
 /// Values of one job.
 const CHUNK: usize = 1 << 15;

@@ -31,6 +31,7 @@ use candle_core::{CpuStorage, Device, Result, Shape, Tensor, WithDType};
 pub(crate) use geometry::Geometry;
 
 pub use algorithm::ConvAlgorithm;
+use algorithm::Then;
 
 const OP: &str = "conv2d";
 
@@ -86,6 +87,37 @@ impl Default for Conv2dConfig {
 /// # Ok::<(), candle_core::Error>(())
 /// ```
 pub fn conv2d<V: Operand>(x: &V, weight: &V, bias: Option<&V>, cfg: &Conv2dConfig) -> Result<V> {
+    let (geometry, [x, weight], bias) = arguments(x, weight, bias, cfg)?;
+    V::convolve(&x, &weight, bias.as_ref(), geometry)
+}
+
+/// [`relu`](crate::relu) of [`conv2d`]: the same bits, but on a CPU, where no gradient is wanted, one step.
+///
+/// # Errors
+/// Those of [`conv2d`].
+///
+/// ```
+/// use candle_convnet::{Conv2dConfig, conv2d_relu};
+/// use candle_core::{Device, Tensor};
+///
+/// let x = Tensor::new(&[[[[1f32, -2.0]]]], &Device::Cpu)?;
+/// let weight = Tensor::new(&[[[[-3f32]]]], &Device::Cpu)?;
+/// let y = conv2d_relu(&x, &weight, None, &Conv2dConfig::default())?;
+/// assert_eq!(y.flatten_all()?.to_vec1::<f32>()?, [0.0, 6.0]);
+/// # Ok::<(), candle_core::Error>(())
+/// ```
+pub fn conv2d_relu<V: Operand>(x: &V, weight: &V, bias: Option<&V>, cfg: &Conv2dConfig) -> Result<V> {
+    let (geometry, [x, weight], bias) = arguments(x, weight, bias, cfg)?;
+    V::convolve_and_rectify(&x, &weight, bias.as_ref(), geometry)
+}
+
+/// The arguments of [`conv2d`], found to fit together and made contiguous.
+fn arguments<V: Operand>(
+    x: &V,
+    weight: &V,
+    bias: Option<&V>,
+    cfg: &Conv2dConfig,
+) -> Result<(Geometry, [V; 2], Option<V>)> {
     check_dtypes(OP, &[("x", x.like()), ("weight", weight.like())])?;
     let geometry = Geometry::new(OP, x.like(), weight.like(), cfg)?;
     if let Some(bias) = bias {
@@ -93,7 +125,7 @@ pub fn conv2d<V: Operand>(x: &V, weight: &V, bias: Option<&V>, cfg: &Conv2dConfi
         check_shape(OP, "bias", bias.like(), &[geometry.groups * geometry.outputs])?;
     }
     let bias = bias.map(|bias| bias.contiguous()).transpose()?;
-    V::convolve(&x.contiguous()?, &weight.contiguous()?, bias.as_ref(), geometry)
+    Ok((geometry, [x.contiguous()?, weight.contiguous()?], bias))
 }
 
 /// [`conv2d`] without a bias, then [`batch_norm_train`] of its output: the same up to rounding, but on a
@@ -132,6 +164,22 @@ pub(crate) fn untaped<V: Operand>(x: &V, weight: &V, bias: Option<&V>, geometry:
     }
 }
 
+/// A convolution on the CPU that nobody wants a gradient of, and a ReLU.
+pub(crate) fn rectified(
+    x: &Tensor,
+    weight: &Tensor,
+    bias: Option<&Tensor>,
+    geometry: Geometry,
+) -> Result<Tensor> {
+    with_float!(OP, x.dtype(), T => {
+        let (x, weight, bias) = (host(x), host(weight), bias.map(host));
+        let bias = bias.as_ref().map(|bias| bias.values::<T>()).transpose()?;
+        let x = Source::Plain(x.values()?);
+        let y = algorithm::forward(&geometry, &x, weight.values()?, bias, Then::Rectify);
+        Tensor::from_vec(y, &geometry.output_shape(), &Device::Cpu)
+    })
+}
+
 #[derive(Clone)]
 struct Conv2d {
     geometry: Geometry,
@@ -146,7 +194,7 @@ impl Conv2d {
         with_float!(OP, x.0.dtype(), T => {
             let bias = bias.map(|bias| values::<T>(OP, bias)).transpose()?;
             let (x, weight) = (values::<T>(OP, x)?, values::<T>(OP, weight)?);
-            let y = algorithm::forward(&self.geometry, &Source::Plain(x), weight, bias, None);
+            let y = algorithm::forward(&self.geometry, &Source::Plain(x), weight, bias, Then::Nothing);
             Ok((T::to_cpu_storage_owned(y), Shape::from(&self.geometry.output_shape()[..])))
         })
     }

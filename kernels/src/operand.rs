@@ -1,7 +1,7 @@
 //! What the operations take and return: candle tensors, or values on a tape.
 
 use crate::activation::relu;
-use crate::conv::{Geometry, untaped};
+use crate::conv::{Geometry, rectified, untaped};
 use crate::norm::{BatchNormOutput, Epilogue};
 use crate::op::Track;
 use crate::tape::Value;
@@ -26,6 +26,13 @@ pub(crate) mod sealed {
         fn like(&self) -> &Tensor;
         /// Of contiguous arguments that fit together.
         fn convolve(x: &Self, weight: &Self, bias: Option<&Self>, geometry: Geometry) -> Result<Self>;
+        /// The same and a ReLU behind it.
+        fn convolve_and_rectify(
+            x: &Self,
+            weight: &Self,
+            bias: Option<&Self>,
+            geometry: Geometry,
+        ) -> Result<Self>;
         /// The same and the batch norm behind it, if that can be one step.
         fn convolve_and_normalise(
             x: &Self,
@@ -62,6 +69,20 @@ impl sealed::Apply for Tensor {
 
     fn convolve(x: &Self, weight: &Self, bias: Option<&Self>, geometry: Geometry) -> Result<Self> {
         untaped(x, weight, bias, geometry)
+    }
+
+    fn convolve_and_rectify(
+        x: &Self,
+        weight: &Self,
+        bias: Option<&Self>,
+        geometry: Geometry,
+    ) -> Result<Self> {
+        let all = [Some(x), Some(weight), bias];
+        let wants_gradient = all.into_iter().flatten().any(Tensor::track_op);
+        match x.device().is_cpu() && !wants_gradient {
+            true => rectified(x, weight, bias, geometry),
+            false => relu(&untaped(x, weight, bias, geometry)?),
+        }
     }
 
     fn convolve_and_normalise(

@@ -224,6 +224,15 @@ impl Apply for Value {
         untaped_convolution(x, weight, bias, geometry)
     }
 
+    fn convolve_and_rectify(
+        x: &Self,
+        weight: &Self,
+        bias: Option<&Self>,
+        geometry: Geometry,
+    ) -> Result<Self> {
+        relu(&Self::convolve(x, weight, bias, geometry)?)
+    }
+
     fn convolve_and_normalise(
         x: &Self,
         weight: &Self,

@@ -4,7 +4,7 @@ mod common;
 
 use candle_convnet::*;
 use candle_core::{DType, Result, Tensor};
-use common::{Numbers, cases, check_gradients};
+use common::{Numbers, cases, check_gradients, gradients, numbers};
 use proptest::prelude::*;
 
 /// A convolution that fits its input.
@@ -165,6 +165,23 @@ proptest! {
     #[test]
     fn of_pointwise_convolutions(conv in pointwise_conv()) {
         check_gradients(&conv.arguments(), |a| conv.run(a));
+    }
+
+    /// On plain tensors it is one step, which has no gradient; on variables two.
+    #[test]
+    fn rectified_convolutions_are_the_relu_of_convolutions(
+        conv in prop_oneof![conv(), winograd_conv(), pointwise_conv()],
+        dtype in prop::sample::select(vec![DType::F32, DType::F64]),
+    ) {
+        let arguments = conv.arguments();
+        let arguments: Vec<Tensor> = arguments.iter().map(|a| a.to_dtype(dtype).unwrap()).collect();
+        let rectified = |a: &[Tensor]| conv2d_relu(&a[0], &a[1], a.get(2), &conv.cfg);
+        let both = |a: &[Tensor]| relu(&conv.run(a)?);
+        prop_assert_eq!(numbers(&rectified(&arguments).unwrap()), numbers(&both(&arguments).unwrap()));
+        let of_both = gradients(&arguments, both).unwrap();
+        for (found, expected) in gradients(&arguments, rectified).unwrap().iter().zip(&of_both) {
+            prop_assert_eq!(numbers(found), numbers(expected));
+        }
     }
 
     #[test]

@@ -105,14 +105,14 @@ pub fn activation<'a, V: Operand>(
     run.take(layer)
 }
 
-/// Shows every layer's output in evaluation mode; that of a batch norm or a sum has what it computes for others in it.
+/// Shows every layer's output in evaluation mode.
 pub(crate) fn each_output<'a, V: Operand>(
     architecture: &Architecture,
     param: &dyn Fn(ParamKey) -> Result<&'a V>,
     images: &V,
     see: &mut dyn FnMut(&Node, &V) -> Result<()>,
 ) -> Result<()> {
-    let mut run = Run::new(architecture, param, Mode::Eval);
+    let mut run = Run { fuses: false, ..Run::new(architecture, param, Mode::Eval) };
     for node in architecture.nodes() {
         let output = run.layer(node, images, architecture.output())?;
         see(node, &output)?;
@@ -129,6 +129,8 @@ struct Run<'r, 'a, V> {
     /// Outputs that somebody still has to read, with how often.
     live: BTreeMap<LayerId, (V, usize)>,
     statistics: BTreeMap<LayerId, BatchStatistics>,
+    /// Whether a layer may compute those behind it too.
+    fuses: bool,
     /// Layers that the one before them computes.
     fused: BTreeSet<LayerId>,
 }
@@ -143,6 +145,7 @@ impl<'r, 'a, V: Operand> Run<'r, 'a, V> {
             algorithm,
             live: BTreeMap::new(),
             statistics: BTreeMap::new(),
+            fuses: true,
             fused: BTreeSet::new(),
         }
     }
@@ -187,7 +190,13 @@ impl<'r, 'a, V: Operand> Run<'r, 'a, V> {
                     return self.conv_norm((&inputs[0], weight, &config), norm, eps, last);
                 }
                 let bias = conv.bias.then(|| param(Role::Bias)).transpose()?;
-                ops::conv2d(&inputs[0], weight, bias, &config)
+                match self.relu_behind(node.id, last) {
+                    Some(relu) => {
+                        self.fused.insert(relu);
+                        ops::conv2d_relu(&inputs[0], weight, bias, &config)
+                    }
+                    None => ops::conv2d(&inputs[0], weight, bias, &config),
+                }
             }
             _ if self.fused.contains(&node.id) => Ok(inputs[0].clone()),
             Layer::BatchNorm { eps } => {
@@ -219,7 +228,7 @@ impl<'r, 'a, V: Operand> Run<'r, 'a, V> {
             Layer::GlobalAveragePool => ops::global_avg_pool2d(&inputs[0]),
             Layer::Add => match self.rectified_sum(node, last) {
                 Some(relu) => {
-                    self.fused.insert(relu.id);
+                    self.fused.insert(relu);
                     ops::add_relu(&inputs[0], &inputs[1])
                 }
                 None => inputs[1..].iter().try_fold(inputs[0].clone(), |sum, next| ops::add(&sum, next)),
@@ -283,28 +292,33 @@ impl<'r, 'a, V: Operand> Run<'r, 'a, V> {
         output
     }
 
-    /// The ReLU that alone reads a sum of two, if that is what a layer is: they are one step.
-    fn rectified_sum(&self, sum: &Node, last: LayerId) -> Option<&'r Node> {
-        let fits = sum.layer == Layer::Add && sum.inputs.len() == 2;
-        self.reader(sum.id, last).filter(|reader| fits && reader.layer == Layer::RELU)
+    /// The ReLU that alone reads a layer.
+    fn relu_behind(&self, id: LayerId, last: LayerId) -> Option<LayerId> {
+        self.reader(id, last).filter(|reader| reader.layer == Layer::RELU).map(|relu| relu.id)
     }
 
-    /// The only layer that reads another, unless the pass itself does.
+    /// The ReLU that alone reads a sum of two, if that is what a layer is: they are one step.
+    fn rectified_sum(&self, sum: &Node, last: LayerId) -> Option<LayerId> {
+        let fits = sum.layer == Layer::Add && sum.inputs.len() == 2;
+        self.relu_behind(sum.id, last).filter(|_| fits)
+    }
+
+    /// The only layer that reads another, unless the pass itself does: the other may compute it too.
     fn reader(&self, id: LayerId, last: LayerId) -> Option<&'r Node> {
-        if id == last { None } else { self.architecture.only_consumer(id) }
+        if self.fuses && id != last { self.architecture.only_consumer(id) } else { None }
     }
 
     /// A batch norm that only a ReLU reads computes that ReLU too, and the pooling that alone reads the ReLU; those
     /// then pass on what they get. The last of these layers is told too.
     fn fuse(&mut self, norm: LayerId, last: LayerId) -> (ops::Epilogue, LayerId) {
-        let Some(relu) = self.reader(norm, last).filter(|reader| reader.layer == Layer::RELU) else {
+        let Some(relu) = self.relu_behind(norm, last) else {
             return (ops::Epilogue::None, norm);
         };
-        let pool = self.reader(relu.id, last).filter(|reader| halves(&reader.layer));
-        self.fused.extend([Some(relu), pool].into_iter().flatten().map(|node| node.id));
+        let pool = self.reader(relu, last).filter(|reader| halves(&reader.layer)).map(|pool| pool.id);
+        self.fused.extend([Some(relu), pool].into_iter().flatten());
         match pool {
-            Some(pool) => (ops::Epilogue::ReluMaxPool, pool.id),
-            None => (ops::Epilogue::Relu, relu.id),
+            Some(pool) => (ops::Epilogue::ReluMaxPool, pool),
+            None => (ops::Epilogue::Relu, relu),
         }
     }
 

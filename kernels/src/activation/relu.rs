@@ -18,6 +18,11 @@ pub(crate) fn rectify<T: Float>(x: T) -> T {
     if x <= T::ZERO { T::ZERO } else { x }
 }
 
+/// [`rectify`] of every value.
+pub(crate) fn rectify_in_place<T: Float>(values: &mut [T]) {
+    dispatch(RectifyInPlace(values));
+}
+
 pub(super) struct Relu;
 
 impl Compute<1> for Relu {
@@ -65,6 +70,17 @@ impl<T: Float> Kernel for Rectify<'_, T> {
     #[inline(always)]
     fn run<I: Isa>(self) {
         self.y.iter_mut().zip(self.x).for_each(|(y, &x)| *y = rectify(x));
+    }
+}
+
+struct RectifyInPlace<'a, T>(&'a mut [T]);
+
+impl<T: Float> Kernel for RectifyInPlace<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<I: Isa>(self) {
+        self.0.iter_mut().for_each(|value| *value = rectify(*value));
     }
 }
 

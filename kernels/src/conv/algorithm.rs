@@ -2,6 +2,7 @@
 
 use super::geometry::Geometry;
 use super::{by_sample, depthwise, winograd};
+use crate::activation::rectify_in_place;
 use crate::norm::{Observer, SumsOnTheWay};
 use crate::simd::Float;
 use crate::source::Source;
@@ -38,26 +39,44 @@ impl ConvAlgorithm {
     }
 }
 
-/// Who sees the output's planes while they are in the cache, if anybody.
-pub(super) type OutputObserver<'a, T> = Option<&'a Observer<'a, T>>;
+/// What is done with the output's planes while they are in the cache.
+#[derive(Clone, Copy)]
+pub(super) enum Then<'a, T> {
+    Nothing,
+    /// Somebody sees them.
+    Observe(&'a Observer<'a, T>),
+    /// They go through a ReLU.
+    Rectify,
+}
+
+impl<T: Float> Then<'_, T> {
+    /// With some whole planes, the values from number `start` on; every plane must be in one job.
+    pub fn go_on(&self, start: usize, planes: &mut [T]) {
+        match self {
+            Self::Nothing => {}
+            Self::Observe(observer) => observer.see(start, planes),
+            Self::Rectify => rectify_in_place(planes),
+        }
+    }
+}
 
 /// Where the sums of the batch norm go whose output is the input, if somebody asks for them.
 pub(super) type InputSums<'a, T> = Option<&'a SumsOnTheWay<'a, T>>;
 
-/// The convolution of `x` with `weight`, plus `bias`.
+/// The convolution of `x` with `weight`, plus `bias`, and what comes then.
 pub(super) fn forward<T: Float>(
     g: &Geometry,
     x: &Source<'_, T>,
     weight: &[T],
     bias: Option<&[T]>,
-    observer: OutputObserver<'_, T>,
+    then: Then<'_, T>,
 ) -> Vec<T> {
     if g.algorithm.winograd::<T>(g) {
-        winograd::forward(g, x, weight, bias, observer)
+        winograd::forward(g, x, weight, bias, then)
     } else if depthwise::applies(g) {
-        depthwise::forward(g, x, weight, bias, observer)
+        depthwise::forward(g, x, weight, bias, then)
     } else {
-        by_sample::forward(g, x, weight, bias, observer)
+        by_sample::forward(g, x, weight, bias, then)
     }
 }
 

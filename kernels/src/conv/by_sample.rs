@@ -1,6 +1,6 @@
 //! Convolutions that take one sample after the other, forward and backward.
 
-use super::algorithm::{InputSums, OutputObserver};
+use super::algorithm::{InputSums, Then};
 use super::correlate::Correlator;
 use super::forward::forward as direct_forward;
 use super::geometry::Geometry;
@@ -67,7 +67,7 @@ pub(super) fn forward<T: Float>(
     x: &Source<'_, T>,
     weight: &[T],
     bias: Option<&[T]>,
-    observer: OutputObserver<'_, T>,
+    then: Then<'_, T>,
 ) -> Vec<T> {
     let way = Way::forward(g, weight, bias);
     let (from, to) = (g.groups * g.channels * g.input_plane(), g.groups * g.outputs * g.output_plane());
@@ -77,9 +77,7 @@ pub(super) fn forward<T: Float>(
         parallel::with_scratch(x.room(samples * from), |room| {
             way.samples(x.read(first * from..(first + samples) * from, room), y);
         });
-        if let Some(observer) = observer {
-            observer.see(first * to, y);
-        }
+        then.go_on(first * to, y);
     })
 }
 

@@ -10,7 +10,7 @@ mod rows;
 mod small;
 mod strips;
 
-use super::algorithm::{InputSums, OutputObserver};
+use super::algorithm::{InputSums, Then};
 use super::geometry::Geometry;
 use crate::parallel::{self, Shared};
 use crate::simd::{Float, Isa, Kernel, LANES, Lanes, WIDE_LANES, dispatch, prefetch};
@@ -92,10 +92,10 @@ pub(super) fn forward<T: Float>(
     x: &Source<'_, T>,
     weight: &[T],
     bias: Option<&[T]>,
-    observer: OutputObserver<'_, T>,
+    then: Then<'_, T>,
 ) -> Vec<T> {
     if small::applies(g) {
-        return small::forward(g, x, weight, bias, observer);
+        return small::forward(g, x, weight, bias, then);
     }
     let padded = padded_input(g);
     let (rows, columns) = (g.height.output, g.width.output);
@@ -129,7 +129,7 @@ pub(super) fn forward<T: Float>(
                 results,
                 room,
                 y,
-                observer,
+                then,
             })
         })
     })
@@ -149,14 +149,14 @@ pub(super) fn gradients<T: Float>(
     }
 }
 
-/// Both gradients, `size` samples a job: it writes their part of `dx`, which is empty if none is wanted, and returns their
-/// part of `dw`.
+/// Both gradients. A job has all groups of some samples, which lie side by side in memory; it writes their part of `dx`, which
+/// is empty if none is wanted, and returns their part of `dw`.
 fn gradient_jobs<T: Float>(
     g: &Geometry,
     wants_dx: bool,
-    size: usize,
     job: impl Fn(Range<usize>, &mut [T]) -> Vec<f64> + Sync,
 ) -> (Vec<T>, Vec<T>) {
+    let size = g.batch.div_ceil(CHUNKS).max(JOB_VALUES.div_ceil(g.groups * g.input_plane()));
     let sample = if wants_dx { g.groups * g.input_plane() } else { 0 };
     let mut dw = Vec::new();
     let dx = parallel::build(g.batch * sample, |dx| {
@@ -170,11 +170,6 @@ fn gradient_jobs<T: Float>(
         dw = add_up(parts);
     });
     (dx, dw)
-}
-
-/// Samples of a job of [`gradient_jobs`]. It has all their groups, which lie side by side in memory.
-fn samples_of_job(g: &Geometry) -> usize {
-    g.batch.div_ceil(CHUNKS).max(JOB_VALUES.div_ceil(g.groups * g.input_plane()))
 }
 
 /// The sum of partial gradients of the weights, in their order.
@@ -208,7 +203,7 @@ struct Forward<'a, T> {
     results: &'a mut [T],
     room: &'a mut [T],
     y: &'a mut [T],
-    observer: OutputObserver<'a, T>,
+    then: Then<'a, T>,
 }
 
 impl<T: Float> Kernel for Forward<'_, T> {
@@ -216,7 +211,7 @@ impl<T: Float> Kernel for Forward<'_, T> {
 
     #[inline(always)]
     fn run<I: Isa>(self) {
-        let Self { g, padded, correlation, first, x, weight, bias, plane, results, room, y, observer } = self;
+        let Self { g, padded, correlation, first, x, weight, bias, plane, results, room, y, then } = self;
         plane.fill(T::ZERO);
         let (from, to) = (g.input_plane(), g.outputs * g.output_plane());
         for (i, target) in y.chunks_exact_mut(to).enumerate() {
@@ -231,9 +226,7 @@ impl<T: Float> Kernel for Forward<'_, T> {
                 let bias = bias.map_or(T::ZERO, |bias| bias[output]);
                 correlation.plane::<I, T>(plane, weight, bias, results, target);
             }
-            if let Some(observer) = observer {
-                observer.see((first + i) * to, target);
-            }
+            then.go_on((first + i) * to, target);
         }
     }
 }

@@ -133,8 +133,8 @@ pub(super) fn copy_rows<T: Float>(
     }
 }
 
-/// [`copy_rows`] with zeros behind every row, as many as make whole vectors of [`WIDE_LANES`]. Where the target's rows start a
-/// line of the cache no store crosses one, which takes several times as long.
+/// [`copy_rows`] by whole vectors of [`WIDE_LANES`], the last one with zeros behind the row (rows of more than four vectors are
+/// copied without). Where the target's rows start a line of the cache no store crosses one, which takes several times as long.
 #[inline(always)]
 pub(super) fn copy_rows_whole<I: Isa, T: Float>(
     rows: usize,

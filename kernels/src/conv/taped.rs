@@ -1,7 +1,7 @@
 //! Convolutions on a [`Tape`](crate::Tape), with the batch norm behind them: what one computes for another, while the numbers
 //! are in the cache, is never written.
 
-use super::algorithm;
+use super::algorithm::{self, Then};
 use super::geometry::Geometry;
 use crate::norm::{
     Backward, BatchNormOutput, Channel, Epilogue, Follows, Halves, Held, NormGradient, Observer, Sums,
@@ -23,7 +23,7 @@ pub(crate) fn convolve(x: &Value, weight: &Value, bias: Option<&Value>, geometry
     let conv = Conv { geometry, x: x.held().read_by_one_more(), weight: weight.as_tensor().clone() };
     let y = with_float!(OP, conv.weight.dtype(), T => {
         let bias = bias.map(|bias| host(bias.as_tensor()));
-        conv.forward::<T>(bias.as_ref().map(|host| host.values()).transpose()?, None)
+        conv.forward::<T>(bias.as_ref().map(|host| host.values()).transpose()?, Then::Nothing)
     })?;
     let inputs: Vec<&Value> = [Some(x), Some(weight), bias].into_iter().flatten().collect();
     Ok(Value::record(Held::Whole(y), &inputs, move |dy, wanted| {
@@ -44,10 +44,10 @@ struct Conv {
 }
 
 impl Conv {
-    fn forward<T: Float>(&self, bias: Option<&[T]>, observer: Option<&Observer<'_, T>>) -> Result<Tensor> {
+    fn forward<T: Float>(&self, bias: Option<&[T]>, then: Then<'_, T>) -> Result<Tensor> {
         let (g, weight) = (&self.geometry, host(&self.weight));
         let weight = weight.values::<T>()?;
-        let y = self.x.read(|x| algorithm::forward(g, x, weight, bias, observer))?;
+        let y = self.x.read(|x| algorithm::forward(g, x, weight, bias, then))?;
         Tensor::from_vec(y, &g.output_shape(), &Device::Cpu)
     }
 
@@ -87,7 +87,7 @@ pub(crate) fn convolve_and_normalise(
     let (y, channels, pooled) = with_float!(OP, dtype, T => {
         let (gamma, beta) = (host(norm.gamma.as_tensor()), host(norm.beta.as_tensor()));
         let (gamma, beta) = (gamma.values::<T>()?, beta.values::<T>()?);
-        let convolve = |observer: &Observer<'_, T>| conv.forward(None, Some(observer));
+        let convolve = |observer: &Observer<'_, T>| conv.forward(None, Then::Observe(observer));
         let (y, moments, mut pooled) = Observer::observe(&dims, gamma, pooling, convolve);
         let channel = |(moments, (gamma, beta)): (_, (&T, &T))| {
             Channel::new(moments, norm.eps, gamma.to_f64(), beta.to_f64())

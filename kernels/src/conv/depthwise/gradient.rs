@@ -7,7 +7,7 @@
 use super::layout::Padded;
 use super::rows::{Correlation, Products, TapProducts, Taps, vectors};
 use super::strips::{self, StripProducts, Strips};
-use super::{SAMPLES, aligned, first_read, flush, gradient_jobs, input_taps, padded_input, samples_of_job};
+use super::{SAMPLES, aligned, first_read, flush, gradient_jobs, input_taps, padded_input};
 use crate::conv::algorithm::InputSums;
 use crate::conv::geometry::{Axis, Geometry};
 use crate::conv::planes::copy;
@@ -26,7 +26,7 @@ pub(super) fn gradients<T: Float>(
 ) -> (Vec<T>, Vec<T>) {
     let plan = Plan::new(g);
     let kernels = weight.map(|weight| turned(&plan, weight));
-    gradient_jobs(g, weight.is_some(), samples_of_job(g), |samples, dx| {
+    gradient_jobs(g, weight.is_some(), |samples, dx| {
         let room = x.map_or(0, |x| x.room(g.input_plane())).max(dy.room(g.outputs * g.output_plane()));
         let lens = [plan.x.len(), g.outputs * plan.dy.len(), plan.results(), room];
         parallel::with_scratch(lens.iter().sum(), |scratch| {

@@ -4,8 +4,8 @@
 //! the planes of eight or sixteen channels are copied into a cell, where a pixel of all of them is a vector.
 #![allow(clippy::needless_range_loop)] // Counted loops are what the compiler unrolls into registers.
 
-use super::{CHUNKS, SAMPLES, gradient_jobs, job_size};
-use crate::conv::algorithm::{InputSums, OutputObserver};
+use super::{SAMPLES, gradient_jobs, job_size};
+use crate::conv::algorithm::{InputSums, Then};
 use crate::conv::cells::Cells;
 use crate::conv::geometry::{Axis, Geometry};
 use crate::conv::product::PANEL;
@@ -96,7 +96,7 @@ pub(super) fn forward<T: Float>(
     x: &Source<'_, T>,
     weight: &[T],
     bias: Option<&[T]>,
-    observer: OutputObserver<'_, T>,
+    then: Then<'_, T>,
 ) -> Vec<T> {
     let plan = Plan::new::<T>(g);
     let weights = plan.weights(weight, false);
@@ -123,9 +123,7 @@ pub(super) fn forward<T: Float>(
                     let y = &mut y[channels.start * to..channels.end * to];
                     let bias = bias.map(|bias| &bias[channels.clone()]);
                     Cells { channels: count, ..plan.y }.scatter(outputs, bias, y);
-                    if let Some(observer) = observer {
-                        observer.see(values(sample, g, &channels, to).start, y);
-                    }
+                    then.go_on(values(sample, g, &channels, to).start, y);
                 }
             }
         });
@@ -143,8 +141,7 @@ pub(super) fn gradients<T: Float>(
     let plan = Plan::new::<T>(g);
     let weights = weight.map(|weight| plan.weights(weight, true));
     let (from, to) = (g.input_plane(), g.output_plane());
-    let size = g.batch.div_ceil(CHUNKS).max(job_size(g.batch, g.groups * from));
-    gradient_jobs(g, weight.is_some(), size, |samples, dx| {
+    gradient_jobs(g, weight.is_some(), |samples, dx| {
         let mut sums = vec![T::ZERO; x.map_or(0, |_| plan.x.count() * plan.kernel_len())];
         let mut totals = vec![0.0; x.map_or(0, |_| g.groups * g.taps())];
         let room = x.map_or(0, |x| x.room(plan.x.lanes * from)).max(dy.room(plan.x.lanes * to));

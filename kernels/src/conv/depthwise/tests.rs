@@ -110,8 +110,8 @@ fn agrees(g: &Geometry, with_bias: bool) -> Result<(), TestCaseError> {
     let dy = numbers(g.batch * g.groups * g.outputs * g.output_plane(), 0.3);
     let bias = with_bias.then(|| numbers(g.groups * g.outputs, 0.4));
     let (x, dy) = (Source::Plain(&x), Source::Plain(&dy));
-    let y = forward(g, &x, &weight, bias.as_deref(), None);
-    close(&y, &by_sample::forward(g, &x, &weight, bias.as_deref(), None))?;
+    let y = forward(g, &x, &weight, bias.as_deref(), Then::Nothing);
+    close(&y, &by_sample::forward(g, &x, &weight, bias.as_deref(), Then::Nothing))?;
 
     let (dx, dw) = gradients(g, Some(&x), Some(&weight), &dy, None);
     let (general_dx, general_dw) = by_sample::gradients(g, Some(&x), Some(&weight), &dy, None);

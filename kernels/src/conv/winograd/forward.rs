@@ -1,6 +1,6 @@
 //! The forward pass.
 
-use super::super::algorithm::OutputObserver;
+use super::super::algorithm::Then;
 use super::super::geometry::Geometry;
 use super::Plan;
 use super::passes::{FromFrequencies, Products, ToFrequencies};
@@ -20,7 +20,7 @@ pub(in super::super) fn forward<T: Float>(
     x: &Source<'_, T>,
     weight: &[T],
     bias: Option<&[T]>,
-    observer: OutputObserver<'_, T>,
+    then: Then<'_, T>,
 ) -> Vec<T> {
     let (plan, panels) = (Plan::new::<T>(g, STREAMED_TILES), Plan::panels(g));
     let sample = g.groups * g.outputs * g.output_plane();
@@ -37,7 +37,7 @@ pub(in super::super) fn forward<T: Float>(
             parallel::with_scratch(Scratch::<T>::len(&plan) + room, |scratch| {
                 let (scratch, room) = scratch.split_at_mut(Scratch::<T>::len(&plan));
                 let plan = &plan;
-                Samples { g, plan, panels, x, weights, bias, samples, y, scratch, room, observer }.run();
+                Samples { g, plan, panels, x, weights, bias, samples, y, scratch, room, then }.run();
             });
         })
     })
@@ -82,12 +82,12 @@ struct Samples<'a, T> {
     y: &'a mut [T],
     scratch: &'a mut [T],
     room: &'a mut [T],
-    observer: OutputObserver<'a, T>,
+    then: Then<'a, T>,
 }
 
 impl<T: Float> Samples<'_, T> {
     fn run(self) {
-        let Self { g, plan, panels, x, weights, bias, samples, y, scratch, room, observer } = self;
+        let Self { g, plan, panels, x, weights, bias, samples, y, scratch, room, then } = self;
         let scratch = Scratch::new(plan, scratch);
         let (inputs, outputs) = (plan.frequencies(&plan.x), plan.frequencies(&plan.y));
         let (x_len, y_len) = (g.channels * g.input_plane(), g.outputs * g.output_plane());
@@ -124,9 +124,7 @@ impl<T: Float> Samples<'_, T> {
             for (i, cells) in scratch.y.chunks_exact(plan.y.len()).take(samples.len()).enumerate() {
                 let y = &mut y[(i * g.groups + group) * y_len..][..y_len];
                 plan.y.scatter(cells, bias, y);
-                if let Some(observer) = observer {
-                    observer.see(((samples.start + i) * g.groups + group) * y_len, y);
-                }
+                then.go_on(((samples.start + i) * g.groups + group) * y_len, y);
             }
         }
     }
