@@ -17,10 +17,11 @@ mod tile;
 mod weight_gradient;
 mod winograd;
 
-use crate::norm::{self, BatchNormOutput, Epilogue, batch_norm_train};
+use crate::norm::{self, BatchNormOutput, Epilogue, HALVE, Halves, Halving, batch_norm_train};
 use crate::op::{Argument, Compute, Op, Run};
 use crate::operand::Operand;
 use crate::padding::Padding;
+use crate::pool::max_pool2d;
 use crate::reduce::ChannelSums;
 use crate::source::Source;
 use crate::tensor::{check_dtypes, check_shape, host, values, with_float};
@@ -31,7 +32,7 @@ use candle_core::{CpuStorage, Device, Result, Shape, Tensor, WithDType};
 pub(crate) use geometry::Geometry;
 
 pub use algorithm::ConvAlgorithm;
-use algorithm::Then;
+use algorithm::{Backward, Forward, Then};
 
 const OP: &str = "conv2d";
 
@@ -91,24 +92,34 @@ pub fn conv2d<V: Operand>(x: &V, weight: &V, bias: Option<&V>, cfg: &Conv2dConfi
     V::convolve(&x, &weight, bias.as_ref(), geometry)
 }
 
-/// [`relu`](crate::relu) of [`conv2d`]: the same bits, but on a CPU, where no gradient is wanted, one step.
+/// [`conv2d`] and what follows it: the same bits as one after the other, but on a CPU, where no gradient is wanted, one step.
+/// What a pooling reads is then never written to memory.
 ///
 /// # Errors
-/// Those of [`conv2d`].
+/// Those of [`conv2d`], and of the pooling if the output is less than two pixels high or wide.
 ///
 /// ```
-/// use candle_convnet::{Conv2dConfig, conv2d_relu};
+/// use candle_convnet::{Conv2dConfig, Epilogue, conv2d_epilogue};
 /// use candle_core::{Device, Tensor};
 ///
 /// let x = Tensor::new(&[[[[1f32, -2.0]]]], &Device::Cpu)?;
 /// let weight = Tensor::new(&[[[[-3f32]]]], &Device::Cpu)?;
-/// let y = conv2d_relu(&x, &weight, None, &Conv2dConfig::default())?;
+/// let y = conv2d_epilogue(&x, &weight, None, &Conv2dConfig::default(), Epilogue::Relu)?;
 /// assert_eq!(y.flatten_all()?.to_vec1::<f32>()?, [0.0, 6.0]);
 /// # Ok::<(), candle_core::Error>(())
 /// ```
-pub fn conv2d_relu<V: Operand>(x: &V, weight: &V, bias: Option<&V>, cfg: &Conv2dConfig) -> Result<V> {
+pub fn conv2d_epilogue<V: Operand>(
+    x: &V,
+    weight: &V,
+    bias: Option<&V>,
+    cfg: &Conv2dConfig,
+    epilogue: Epilogue,
+) -> Result<V> {
     let (geometry, [x, weight], bias) = arguments(x, weight, bias, cfg)?;
-    V::convolve_and_rectify(&x, &weight, bias.as_ref(), geometry)
+    if epilogue == Epilogue::ReluMaxPool && !Halves::fit(&geometry.output_shape()) {
+        return max_pool2d(&V::convolve_then(&x, &weight, bias.as_ref(), geometry, Epilogue::Relu)?, &HALVE);
+    }
+    V::convolve_then(&x, &weight, bias.as_ref(), geometry, epilogue)
 }
 
 /// The arguments of [`conv2d`], found to fit together and made contiguous.
@@ -164,19 +175,29 @@ pub(crate) fn untaped<V: Operand>(x: &V, weight: &V, bias: Option<&V>, geometry:
     }
 }
 
-/// A convolution on the CPU that nobody wants a gradient of, and a ReLU.
-pub(crate) fn rectified(
+/// A convolution on the CPU that nobody wants a gradient of, and what follows it.
+pub(crate) fn without_gradient(
     x: &Tensor,
     weight: &Tensor,
     bias: Option<&Tensor>,
     geometry: Geometry,
+    epilogue: Epilogue,
 ) -> Result<Tensor> {
     with_float!(OP, x.dtype(), T => {
         let (x, weight, bias) = (host(x), host(weight), bias.map(host));
         let bias = bias.as_ref().map(|bias| bias.values::<T>()).transpose()?;
-        let x = Source::Plain(x.values()?);
-        let y = algorithm::forward(&geometry, &x, weight.values()?, bias, Then::Rectify);
-        Tensor::from_vec(y, &geometry.output_shape(), &Device::Cpu)
+        let (g, x, weight) = (&geometry, &Source::Plain(x.values()?), weight.values()?);
+        let of = Forward { g, x, weight, bias, then: Then::Nothing };
+        let shape = g.output_shape();
+        let (y, shape) = match epilogue {
+            Epilogue::None => (of.run(), shape),
+            Epilogue::Relu => (Forward { then: Then::Rectify, ..of }.run(), shape),
+            Epilogue::ReluMaxPool => {
+                let halve = |halving: &Halving<'_, T>| drop(Forward { then: Then::Halve(halving), ..of }.run());
+                (Halving::maxima(&shape, halve), Halves::output(&shape))
+            }
+        };
+        Tensor::from_vec(y, &shape, &Device::Cpu)
     })
 }
 
@@ -193,8 +214,8 @@ impl Conv2d {
     ) -> Result<(CpuStorage, Shape)> {
         with_float!(OP, x.0.dtype(), T => {
             let bias = bias.map(|bias| values::<T>(OP, bias)).transpose()?;
-            let (x, weight) = (values::<T>(OP, x)?, values::<T>(OP, weight)?);
-            let y = algorithm::forward(&self.geometry, &Source::Plain(x), weight, bias, Then::Nothing);
+            let (g, x) = (&self.geometry, &Source::Plain(values::<T>(OP, x)?));
+            let y = Forward { g, x, weight: values::<T>(OP, weight)?, bias, then: Then::Nothing }.run();
             Ok((T::to_cpu_storage_owned(y), Shape::from(&self.geometry.output_shape()[..])))
         })
     }
@@ -208,7 +229,8 @@ impl Conv2d {
         with_float!(OP, x.dtype(), T => {
             let (x, weight, dy) = (host(x), host(weight), host(dy));
             let (x, weight, dy) = (x.values::<T>()?, weight.values::<T>()?, dy.values::<T>()?);
-            let (dx, dw) = algorithm::gradients(g, Some(&Source::Plain(x)), Some(weight), &Source::Plain(dy), None);
+            let (x, dy) = (&Source::Plain(x), &Source::Plain(dy));
+            let (dx, dw) = Backward { g, x: Some(x), weight: Some(weight), dy, sums: None }.run();
             let dx = Tensor::from_vec(dx, &g.input_shape(), &Device::Cpu)?;
             Ok(Some([dx, Tensor::from_vec(dw, &g.weight_shape(), &Device::Cpu)?]))
         })
@@ -295,7 +317,8 @@ impl Compute<2> for InputGradient {
     fn cpu(&self, [weight, dy]: [Argument<CpuStorage>; 2]) -> Result<(CpuStorage, Shape)> {
         with_float!(OP, weight.0.dtype(), T => {
             let (weight, dy) = (values::<T>(OP, weight)?, values::<T>(OP, dy)?);
-            let (dx, _) = algorithm::gradients(&self.geometry, None, Some(weight), &Source::Plain(dy), None);
+            let (g, dy) = (&self.geometry, &Source::Plain(dy));
+            let (dx, _) = Backward { g, x: None, weight: Some(weight), dy, sums: None }.run();
             Ok((T::to_cpu_storage_owned(dx), Shape::from(&self.geometry.input_shape()[..])))
         })
     }
@@ -321,7 +344,7 @@ impl Compute<2> for WeightGradient {
         let g = &self.geometry;
         with_float!(OP, x.0.dtype(), T => {
             let (x, dy) = (Source::Plain(values::<T>(OP, x)?), Source::Plain(values::<T>(OP, dy)?));
-            let (_, dw) = algorithm::gradients(g, Some(&x), None, &dy, None);
+            let (_, dw) = Backward { g, x: Some(&x), weight: None, dy: &dy, sums: None }.run();
             Ok((T::to_cpu_storage_owned(dw), Shape::from(&g.weight_shape()[..])))
         })
     }

@@ -67,7 +67,7 @@ mod tape;
 mod tensor;
 
 pub use activation::{Activation, activation, relu};
-pub use conv::{Conv2dConfig, ConvAlgorithm, conv2d, conv2d_batch_norm_train, conv2d_relu};
+pub use conv::{Conv2dConfig, ConvAlgorithm, conv2d, conv2d_batch_norm_train, conv2d_epilogue};
 pub use dropout::dropout;
 pub use linear::linear;
 pub use loss::cross_entropy;

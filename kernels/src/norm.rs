@@ -10,6 +10,7 @@ mod pending;
 mod plane;
 mod small;
 
+use crate::activation::relu;
 use crate::op::{Argument, Compute, Op, Run};
 use crate::operand::Operand;
 use crate::padding::Padding;
@@ -24,8 +25,8 @@ use candle_core::{CpuStorage, DType, Device, Result, Shape, Tensor, WithDType};
 pub(crate) use channel::Channel;
 use channel::{ChannelMoments, Normalise, Place};
 pub use group::group_norm;
-pub(crate) use halved::Halves;
 use halved::NormaliseHalves;
+pub(crate) use halved::{Halves, Halving};
 pub(crate) use pending::Held;
 use plane::ChannelGradient;
 pub(crate) use plane::{
@@ -34,7 +35,7 @@ pub(crate) use plane::{
 use small::{Block, BlockGradient, BlockMoments, NormaliseBlock};
 use std::sync::{Arc, OnceLock};
 
-/// What follows a batch normalisation in the same pass over memory.
+/// What follows a batch normalisation or a convolution in the same pass over memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Epilogue {
     /// Nothing.
@@ -50,6 +51,15 @@ pub enum Epilogue {
 impl Epilogue {
     fn rectifies(self) -> bool {
         self != Self::None
+    }
+
+    /// It alone.
+    pub(crate) fn apply<V: Operand>(self, x: V) -> Result<V> {
+        match self {
+            Self::None => Ok(x),
+            Self::Relu => relu(&x),
+            Self::ReluMaxPool => max_pool2d(&relu(&x)?, &HALVE),
+        }
     }
 
     /// Whether planes of these dimensions are large enough to be normalised one by one.
@@ -134,7 +144,8 @@ pub fn batch_norm_eval<V: Operand>(
     V::apply([&x.contiguous()?, &gamma.contiguous()?, &beta.contiguous()?], norm)
 }
 
-const HALVE: Pool2dConfig = Pool2dConfig { kernel: (2, 2), stride: (2, 2), padding: Padding::NONE };
+pub(crate) const HALVE: Pool2dConfig =
+    Pool2dConfig { kernel: (2, 2), stride: (2, 2), padding: Padding::NONE };
 
 /// Whether normalisation and pooling are better done one after the other.
 fn splits(x: &Tensor, epilogue: Epilogue) -> bool {

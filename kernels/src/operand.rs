@@ -1,7 +1,7 @@
 //! What the operations take and return: candle tensors, or values on a tape.
 
 use crate::activation::relu;
-use crate::conv::{Geometry, rectified, untaped};
+use crate::conv::{Geometry, untaped, without_gradient};
 use crate::norm::{BatchNormOutput, Epilogue};
 use crate::op::Track;
 use crate::tape::Value;
@@ -26,12 +26,13 @@ pub(crate) mod sealed {
         fn like(&self) -> &Tensor;
         /// Of contiguous arguments that fit together.
         fn convolve(x: &Self, weight: &Self, bias: Option<&Self>, geometry: Geometry) -> Result<Self>;
-        /// The same and a ReLU behind it.
-        fn convolve_and_rectify(
+        /// The same and what follows it, whose windows must fit.
+        fn convolve_then(
             x: &Self,
             weight: &Self,
             bias: Option<&Self>,
             geometry: Geometry,
+            epilogue: Epilogue,
         ) -> Result<Self>;
         /// The same and the batch norm behind it, if that can be one step.
         fn convolve_and_normalise(
@@ -71,17 +72,18 @@ impl sealed::Apply for Tensor {
         untaped(x, weight, bias, geometry)
     }
 
-    fn convolve_and_rectify(
+    fn convolve_then(
         x: &Self,
         weight: &Self,
         bias: Option<&Self>,
         geometry: Geometry,
+        epilogue: Epilogue,
     ) -> Result<Self> {
         let all = [Some(x), Some(weight), bias];
         let wants_gradient = all.into_iter().flatten().any(Tensor::track_op);
         match x.device().is_cpu() && !wants_gradient {
-            true => rectified(x, weight, bias, geometry),
-            false => relu(&untaped(x, weight, bias, geometry)?),
+            true => without_gradient(x, weight, bias, geometry, epilogue),
+            false => epilogue.apply(untaped(x, weight, bias, geometry)?),
         }
     }
 

@@ -224,13 +224,14 @@ impl Apply for Value {
         untaped_convolution(x, weight, bias, geometry)
     }
 
-    fn convolve_and_rectify(
+    fn convolve_then(
         x: &Self,
         weight: &Self,
         bias: Option<&Self>,
         geometry: Geometry,
+        epilogue: Epilogue,
     ) -> Result<Self> {
-        relu(&Self::convolve(x, weight, bias, geometry)?)
+        epilogue.apply(Self::convolve(x, weight, bias, geometry)?)
     }
 
     fn convolve_and_normalise(

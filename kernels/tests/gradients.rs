@@ -169,17 +169,29 @@ proptest! {
 
     /// On plain tensors it is one step, which has no gradient; on variables two.
     #[test]
-    fn rectified_convolutions_are_the_relu_of_convolutions(
+    fn convolutions_with_an_epilogue_are_both_steps(
         conv in prop_oneof![conv(), winograd_conv(), pointwise_conv()],
+        epilogue in prop::sample::select(vec![Epilogue::None, Epilogue::Relu, Epilogue::ReluMaxPool]),
         dtype in prop::sample::select(vec![DType::F32, DType::F64]),
     ) {
         let arguments = conv.arguments();
         let arguments: Vec<Tensor> = arguments.iter().map(|a| a.to_dtype(dtype).unwrap()).collect();
-        let rectified = |a: &[Tensor]| conv2d_relu(&a[0], &a[1], a.get(2), &conv.cfg);
-        let both = |a: &[Tensor]| relu(&conv.run(a)?);
-        prop_assert_eq!(numbers(&rectified(&arguments).unwrap()), numbers(&both(&arguments).unwrap()));
+        let halve = Pool2dConfig { kernel: (2, 2), stride: (2, 2), padding: Padding::NONE };
+        let fused = |a: &[Tensor]| conv2d_epilogue(&a[0], &a[1], a.get(2), &conv.cfg, epilogue);
+        let both = |a: &[Tensor]| match epilogue {
+            Epilogue::None => conv.run(a),
+            Epilogue::Relu => relu(&conv.run(a)?),
+            Epilogue::ReluMaxPool => max_pool2d(&relu(&conv.run(a)?)?, &halve),
+        };
+        let Ok(expected) = both(&arguments) else {
+            prop_assert!(fused(&arguments).is_err());
+            return Ok(());
+        };
+        let found = fused(&arguments).unwrap();
+        prop_assert_eq!(found.dims(), expected.dims());
+        prop_assert_eq!(numbers(&found), numbers(&expected));
         let of_both = gradients(&arguments, both).unwrap();
-        for (found, expected) in gradients(&arguments, rectified).unwrap().iter().zip(&of_both) {
+        for (found, expected) in gradients(&arguments, fused).unwrap().iter().zip(&of_both) {
             prop_assert_eq!(numbers(found), numbers(expected));
         }
     }

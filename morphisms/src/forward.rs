@@ -190,13 +190,8 @@ impl<'r, 'a, V: Operand> Run<'r, 'a, V> {
                     return self.conv_norm((&inputs[0], weight, &config), norm, eps, last);
                 }
                 let bias = conv.bias.then(|| param(Role::Bias)).transpose()?;
-                match self.relu_behind(node.id, last) {
-                    Some(relu) => {
-                        self.fused.insert(relu);
-                        ops::conv2d_relu(&inputs[0], weight, bias, &config)
-                    }
-                    None => ops::conv2d(&inputs[0], weight, bias, &config),
-                }
+                let (epilogue, _) = self.fuse(node.id, last);
+                ops::conv2d_epilogue(&inputs[0], weight, bias, &config, epilogue)
             }
             _ if self.fused.contains(&node.id) => Ok(inputs[0].clone()),
             Layer::BatchNorm { eps } => {
@@ -308,11 +303,11 @@ impl<'r, 'a, V: Operand> Run<'r, 'a, V> {
         if self.fuses && id != last { self.architecture.only_consumer(id) } else { None }
     }
 
-    /// A batch norm that only a ReLU reads computes that ReLU too, and the pooling that alone reads the ReLU; those
-    /// then pass on what they get. The last of these layers is told too.
-    fn fuse(&mut self, norm: LayerId, last: LayerId) -> (ops::Epilogue, LayerId) {
-        let Some(relu) = self.relu_behind(norm, last) else {
-            return (ops::Epilogue::None, norm);
+    /// A convolution or a batch norm that only a ReLU reads computes that ReLU too, and the pooling that alone reads the
+    /// ReLU; those then pass on what they get. The last of these layers is told too.
+    fn fuse(&mut self, layer: LayerId, last: LayerId) -> (ops::Epilogue, LayerId) {
+        let Some(relu) = self.relu_behind(layer, last) else {
+            return (ops::Epilogue::None, layer);
         };
         let pool = self.reader(relu, last).filter(|reader| halves(&reader.layer)).map(|pool| pool.id);
         self.fused.extend([Some(relu), pool].into_iter().flatten());

@@ -3,7 +3,8 @@
 use super::geometry::Geometry;
 use super::{by_sample, depthwise, winograd};
 use crate::activation::rectify_in_place;
-use crate::norm::{Observer, SumsOnTheWay};
+use crate::norm::{Halving, Observer, SumsOnTheWay};
+use crate::parallel;
 use crate::simd::Float;
 use crate::source::Source;
 
@@ -47,6 +48,8 @@ pub(super) enum Then<'a, T> {
     Observe(&'a Observer<'a, T>),
     /// They go through a ReLU.
     Rectify,
+    /// They go through a ReLU and 2x2 max pooling, and only what comes of that is kept.
+    Halve(&'a Halving<'a, T>),
 }
 
 impl<T: Float> Then<'_, T> {
@@ -56,44 +59,67 @@ impl<T: Float> Then<'_, T> {
             Self::Nothing => {}
             Self::Observe(observer) => observer.see(start, planes),
             Self::Rectify => rectify_in_place(planes),
+            Self::Halve(halving) => halving.halve(start, planes),
         }
     }
 }
 
-/// Where the sums of the batch norm go whose output is the input, if somebody asks for them.
-pub(super) type InputSums<'a, T> = Option<&'a SumsOnTheWay<'a, T>>;
+/// A convolution to compute: of `x` with `weight`, plus `bias`, and what comes then.
+#[derive(Clone, Copy)]
+pub(super) struct Forward<'a, T> {
+    pub g: &'a Geometry,
+    pub x: &'a Source<'a, T>,
+    pub weight: &'a [T],
+    pub bias: Option<&'a [T]>,
+    pub then: Then<'a, T>,
+}
 
-/// The convolution of `x` with `weight`, plus `bias`, and what comes then.
-pub(super) fn forward<T: Float>(
-    g: &Geometry,
-    x: &Source<'_, T>,
-    weight: &[T],
-    bias: Option<&[T]>,
-    then: Then<'_, T>,
-) -> Vec<T> {
-    if g.algorithm.winograd::<T>(g) {
-        winograd::forward(g, x, weight, bias, then)
-    } else if depthwise::applies(g) {
-        depthwise::forward(g, x, weight, bias, then)
-    } else {
-        by_sample::forward(g, x, weight, bias, then)
+impl<T: Float> Forward<'_, T> {
+    /// The output; empty if only what comes then is kept.
+    pub fn run(&self) -> Vec<T> {
+        if self.g.algorithm.winograd::<T>(self.g) {
+            winograd::forward(self)
+        } else if depthwise::applies(self.g) {
+            depthwise::forward(self)
+        } else {
+            by_sample::forward(self)
+        }
+    }
+
+    /// The output from jobs that write chunks of `size` values each.
+    pub fn build_chunks(&self, length: usize, size: usize, job: impl Fn(usize, &mut [T]) + Sync) -> Vec<T> {
+        if !matches!(self.then, Then::Halve(_)) {
+            return parallel::build_chunks(length, size, job);
+        }
+        parallel::map(length.div_ceil(size), |i| {
+            parallel::with_scratch(size.min(length - i * size), |chunk| job(i, chunk));
+        });
+        Vec::new()
     }
 }
 
-/// The gradients of `x` and of `weight`, from one reading of that of the output: that of `x` if there is a `weight`, that
-/// of `weight` if there is an `x`, otherwise empty.
-pub(super) fn gradients<T: Float>(
-    g: &Geometry,
-    x: Option<&Source<'_, T>>,
-    weight: Option<&[T]>,
-    dy: &Source<'_, T>,
-    sums: InputSums<'_, T>,
-) -> (Vec<T>, Vec<T>) {
-    if g.algorithm.winograd::<T>(g) {
-        winograd::gradients(g, x, weight, dy, sums)
-    } else if depthwise::applies(g) {
-        depthwise::gradients(g, x, weight, dy, sums)
-    } else {
-        by_sample::gradients(g, x, weight, dy, sums)
+/// The gradients of a convolution to compute, from one reading of that of its output.
+#[derive(Clone, Copy)]
+pub(super) struct Backward<'a, T> {
+    pub g: &'a Geometry,
+    /// The input, if the gradient of the weights is wanted.
+    pub x: Option<&'a Source<'a, T>>,
+    /// The weights, if the gradient of the input is wanted.
+    pub weight: Option<&'a [T]>,
+    pub dy: &'a Source<'a, T>,
+    /// Where the sums of the batch norm go whose output is the input, if somebody asks for them.
+    pub sums: Option<&'a SumsOnTheWay<'a, T>>,
+}
+
+impl<T: Float> Backward<'_, T> {
+    /// Those of the input and of the weights; what is not wanted is empty.
+    pub fn run(&self) -> (Vec<T>, Vec<T>) {
+        if self.g.algorithm.winograd::<T>(self.g) {
+            winograd::gradients(self)
+        } else if depthwise::applies(self.g) {
+            depthwise::gradients(self)
+        } else {
+            by_sample::gradients(self)
+        }
     }
 }

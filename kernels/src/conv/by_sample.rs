@@ -1,6 +1,6 @@
 //! Convolutions that take one sample after the other, forward and backward.
 
-use super::algorithm::{InputSums, Then};
+use super::algorithm::{Backward, Forward};
 use super::correlate::Correlator;
 use super::forward::forward as direct_forward;
 use super::geometry::Geometry;
@@ -10,7 +10,6 @@ use super::tile::Tiles;
 use super::weight_gradient::Plan;
 use crate::parallel::{self, Shared};
 use crate::simd::Float;
-use crate::source::Source;
 
 /// Most parts of a batch: it is cut at places that depend on its size alone, so that sums have the same bits for any
 /// number of threads.
@@ -62,17 +61,12 @@ impl<'a, T: Float> Way<'a, T> {
 }
 
 /// The convolution itself.
-pub(super) fn forward<T: Float>(
-    g: &Geometry,
-    x: &Source<'_, T>,
-    weight: &[T],
-    bias: Option<&[T]>,
-    then: Then<'_, T>,
-) -> Vec<T> {
+pub(super) fn forward<T: Float>(of: &Forward<'_, T>) -> Vec<T> {
+    let &Forward { g, x, weight, bias, then } = of;
     let way = Way::forward(g, weight, bias);
     let (from, to) = (g.groups * g.channels * g.input_plane(), g.groups * g.outputs * g.output_plane());
     let size = way.batch();
-    parallel::build_chunks(g.batch * to, size * to, |i, y| {
+    of.build_chunks(g.batch * to, size * to, |i, y| {
         let (first, samples) = (i * size, y.len() / to);
         parallel::with_scratch(x.room(samples * from), |room| {
             way.samples(x.read(first * from..(first + samples) * from, room), y);
@@ -81,14 +75,9 @@ pub(super) fn forward<T: Float>(
     })
 }
 
-/// `(dx, dw)`: `dx` if there is a `weight`, `dw` if there is an `x`, otherwise empty.
-pub(super) fn gradients<T: Float>(
-    g: &Geometry,
-    x: Option<&Source<'_, T>>,
-    weight: Option<&[T]>,
-    dy: &Source<'_, T>,
-    sums: InputSums<'_, T>,
-) -> (Vec<T>, Vec<T>) {
+/// As [`Backward::run`].
+pub(super) fn gradients<T: Float>(of: &Backward<'_, T>) -> (Vec<T>, Vec<T>) {
+    let &Backward { g, x, weight, dy, sums } = of;
     let way = weight.map(|weight| Way::input_gradient(g, weight));
     let plan = x.map(|x| (x, Plan::new(g)));
     let size = g.batch.div_ceil(PARTS).max(PART_PIXELS.div_ceil(g.output_plane()));

@@ -10,11 +10,10 @@ mod rows;
 mod small;
 mod strips;
 
-use super::algorithm::{InputSums, Then};
+use super::algorithm::{Backward, Forward};
 use super::geometry::Geometry;
 use crate::parallel::{self, Shared};
 use crate::simd::{Float, Isa, Kernel, LANES, Lanes, WIDE_LANES, dispatch, prefetch};
-use crate::source::Source;
 use layout::Padded;
 use rows::{Correlation, Taps};
 use std::ops::Range;
@@ -86,16 +85,11 @@ fn input_taps(g: &Geometry, padded: &Padded) -> Vec<usize> {
     (0..g.taps()).map(|t| offset(t / g.width.kernel, t % g.width.kernel)).collect()
 }
 
-/// The convolution itself, as [`super::forward::forward`] computes it for any grouping.
-pub(super) fn forward<T: Float>(
-    g: &Geometry,
-    x: &Source<'_, T>,
-    weight: &[T],
-    bias: Option<&[T]>,
-    then: Then<'_, T>,
-) -> Vec<T> {
+/// The convolution itself, as [`super::by_sample`] computes it for any grouping.
+pub(super) fn forward<T: Float>(of: &Forward<'_, T>) -> Vec<T> {
+    let g = of.g;
     if small::applies(g) {
-        return small::forward(g, x, weight, bias, then);
+        return small::forward(of);
     }
     let padded = padded_input(g);
     let (rows, columns) = (g.height.output, g.width.output);
@@ -111,53 +105,34 @@ pub(super) fn forward<T: Float>(
     };
     let (from, to) = (g.input_plane(), g.outputs * g.output_plane());
     let size = job_size(g.batch * g.groups, to);
-    parallel::build_chunks(g.batch * g.groups * to, size * to, |job, y| {
-        let lens = [padded.len(), g.output_plane() + LANES, x.room(from)];
+    of.build_chunks(g.batch * g.groups * to, size * to, |job, y| {
+        let lens = [padded.len(), g.output_plane() + LANES, of.x.room(from)];
         parallel::with_scratch(lens.iter().sum(), |scratch| {
             let (plane, rest) = scratch.split_at_mut(lens[0]);
             let (results, room) = rest.split_at_mut(lens[1]);
-            let first = job * size;
-            dispatch(Forward {
-                g,
-                padded: &padded,
-                correlation: &correlation,
-                first,
-                x,
-                weight,
-                bias,
-                plane,
-                results,
-                room,
-                y,
-                then,
-            })
+            let (padded, correlation, first) = (&padded, &correlation, job * size);
+            dispatch(Planes { of, padded, correlation, first, plane, results, room, y })
         })
     })
 }
 
-/// `(dx, dw)` of a depthwise convolution: `dx` if there is a `weight`, `dw` if there is an `x`, otherwise empty.
-pub(super) fn gradients<T: Float>(
-    g: &Geometry,
-    x: Option<&Source<'_, T>>,
-    weight: Option<&[T]>,
-    dy: &Source<'_, T>,
-    input_sums: InputSums<'_, T>,
-) -> (Vec<T>, Vec<T>) {
-    match small::applies(g) {
-        true => small::gradients(g, x, weight, dy, input_sums),
-        false => gradient::gradients(g, x, weight, dy, input_sums),
+/// As [`Backward::run`].
+pub(super) fn gradients<T: Float>(of: &Backward<'_, T>) -> (Vec<T>, Vec<T>) {
+    match small::applies(of.g) {
+        true => small::gradients(of),
+        false => gradient::gradients(of),
     }
 }
 
-/// Both gradients. A job has all groups of some samples, which lie side by side in memory; it writes their part of `dx`, which
-/// is empty if none is wanted, and returns their part of `dw`.
+/// Both gradients. A job has all groups of some samples, which lie side by side in memory; it writes their part of that of the
+/// input, which is empty if it is not wanted, and returns their part of that of the weights.
 fn gradient_jobs<T: Float>(
-    g: &Geometry,
-    wants_dx: bool,
+    of: &Backward<'_, T>,
     job: impl Fn(Range<usize>, &mut [T]) -> Vec<f64> + Sync,
 ) -> (Vec<T>, Vec<T>) {
+    let g = of.g;
     let size = g.batch.div_ceil(CHUNKS).max(JOB_VALUES.div_ceil(g.groups * g.input_plane()));
-    let sample = if wants_dx { g.groups * g.input_plane() } else { 0 };
+    let sample = of.weight.map_or(0, |_| g.groups * g.input_plane());
     let mut dw = Vec::new();
     let dx = parallel::build(g.batch * sample, |dx| {
         let dx = Shared::new(dx);
@@ -190,28 +165,25 @@ fn flush<T: Float>(sums: &mut [Lanes<T>], totals: &mut [f64]) {
 }
 
 /// Some planes, the samples one behind the other.
-struct Forward<'a, T> {
-    g: &'a Geometry,
+struct Planes<'a, T> {
+    of: &'a Forward<'a, T>,
     padded: &'a Padded,
     correlation: &'a Correlation,
     /// Index of the first plane among those of the batch.
     first: usize,
-    x: &'a Source<'a, T>,
-    weight: &'a [T],
-    bias: Option<&'a [T]>,
     plane: &'a mut [T],
     results: &'a mut [T],
     room: &'a mut [T],
     y: &'a mut [T],
-    then: Then<'a, T>,
 }
 
-impl<T: Float> Kernel for Forward<'_, T> {
+impl<T: Float> Kernel for Planes<'_, T> {
     type Output = ();
 
     #[inline(always)]
     fn run<I: Isa>(self) {
-        let Self { g, padded, correlation, first, x, weight, bias, plane, results, room, y, then } = self;
+        let Self { of, padded, correlation, first, plane, results, room, y } = self;
+        let &Forward { g, x, weight, bias, then } = of;
         plane.fill(T::ZERO);
         let (from, to) = (g.input_plane(), g.outputs * g.output_plane());
         for (i, target) in y.chunks_exact_mut(to).enumerate() {

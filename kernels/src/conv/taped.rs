@@ -1,11 +1,11 @@
 //! Convolutions on a [`Tape`](crate::Tape), with the batch norm behind them: what one computes for another, while the numbers
 //! are in the cache, is never written.
 
-use super::algorithm::{self, Then};
+use super::algorithm::{Backward, Forward, Then};
 use super::geometry::Geometry;
 use crate::norm::{
-    Backward, BatchNormOutput, Channel, Epilogue, Follows, Halves, Held, NormGradient, Observer, Sums,
-    moments, normalise_in_place,
+    self, BatchNormOutput, Channel, Epilogue, Follows, Halves, Held, NormGradient, Observer, Sums, moments,
+    normalise_in_place,
 };
 use crate::op::Run;
 use crate::reduce::ChannelSums;
@@ -47,7 +47,7 @@ impl Conv {
     fn forward<T: Float>(&self, bias: Option<&[T]>, then: Then<'_, T>) -> Result<Tensor> {
         let (g, weight) = (&self.geometry, host(&self.weight));
         let weight = weight.values::<T>()?;
-        let y = self.x.read(|x| algorithm::forward(g, x, weight, bias, then))?;
+        let y = self.x.read(|x| Forward { g, x, weight, bias, then }.run())?;
         Tensor::from_vec(y, &g.output_shape(), &Device::Cpu)
     }
 
@@ -56,7 +56,7 @@ impl Conv {
         let (g, weight) = (&self.geometry, host(&self.weight));
         let weight = if wanted[0] { Some(weight.values::<T>()?) } else { None };
         let (both, sums) = self.x.sum(wanted[0], |sums| {
-            self.x.read(|x| algorithm::gradients(g, wanted[1].then_some(x), weight, dy, sums))
+            self.x.read(|x| Backward { g, x: wanted[1].then_some(x), weight, dy, sums }.run())
         })?;
         let (dx, dw) = both?;
         let tensor = |values, shape: [usize; 4]| Tensor::from_vec(values, &shape, &Device::Cpu);
@@ -132,7 +132,7 @@ impl Step {
         let gradient = host(&tensor);
         let gradient = gradient.values::<T>()?;
         let dims = self.y.dims();
-        let norm = Backward {
+        let norm = norm::Backward {
             x: y.values::<T>()?,
             pixels: dims[2..].iter().product(),
             channels: &self.channels,

@@ -6,9 +6,10 @@
 #![allow(clippy::needless_range_loop)] // Counted loops are what the compiler unrolls into registers.
 
 use super::channel::{Affine, Place, Slopes};
-use crate::parallel::Shared;
+use crate::activation::rectify;
+use crate::parallel::{self, Shared};
 use crate::pool::{HALF, Pixels, eights, maximum, route};
-use crate::simd::{Float, Isa, Kernel, LANES, Lanes, WIDE_LANES, wide};
+use crate::simd::{Float, Isa, Kernel, LANES, Lanes, WIDE_LANES, dispatch, wide};
 
 /// Planes of an image, and of the same image halved.
 #[derive(Clone, Copy)]
@@ -16,6 +17,51 @@ pub(crate) struct Halves {
     width: usize,
     /// Rows and columns of windows.
     windows: (usize, usize),
+}
+
+/// The maxima of windows of 2x2 pixels after a ReLU, taken of each plane as soon as it is written.
+pub(crate) struct Halving<'a, T> {
+    halves: Halves,
+    pixels: usize,
+    maxima: &'a Shared<T>,
+}
+
+impl<T: Float> Halving<'_, T> {
+    /// Those of images of these dimensions, all of whose planes `work` must have halved.
+    pub fn maxima(dims: &[usize], work: impl FnOnce(&Halving<'_, T>)) -> Vec<T> {
+        let (halves, pixels) = (Halves::of(dims), dims[2] * dims[3]);
+        parallel::build(dims[0] * dims[1] * halves.count(), |maxima| {
+            work(&Halving { halves, pixels, maxima: &Shared::new(maxima) });
+        })
+    }
+
+    /// Some whole planes, the values from number `start` on; every plane must be in one job.
+    pub fn halve(&self, start: usize, planes: &[T]) {
+        let (first, count) = (start / self.pixels, self.halves.count());
+        // SAFETY: a plane has one job.
+        let maxima =
+            unsafe { self.maxima.range(first * count..(first + planes.len() / self.pixels) * count) };
+        dispatch(Halve { halving: self, planes, maxima });
+    }
+}
+
+struct Halve<'a, T> {
+    halving: &'a Halving<'a, T>,
+    planes: &'a [T],
+    maxima: &'a mut [T],
+}
+
+impl<T: Float> Kernel for Halve<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<I: Isa>(self) {
+        let Self { halving: &Halving { halves, pixels, .. }, planes, maxima } = self;
+        for (plane, maxima) in planes.chunks_exact(pixels).zip(maxima.chunks_exact_mut(halves.count())) {
+            halves.extremes::<I, T>(true, plane, maxima);
+            maxima.iter_mut().for_each(|maximum| *maximum = rectify(*maximum));
+        }
+    }
 }
 
 impl Halves {

@@ -8,25 +8,19 @@ use super::layout::Padded;
 use super::rows::{Correlation, Products, TapProducts, Taps, vectors};
 use super::strips::{self, StripProducts, Strips};
 use super::{SAMPLES, aligned, first_read, flush, gradient_jobs, input_taps, padded_input};
-use crate::conv::algorithm::InputSums;
+use crate::conv::algorithm::Backward;
 use crate::conv::geometry::{Axis, Geometry};
 use crate::conv::planes::copy;
 use crate::parallel;
 use crate::simd::{Float, Isa, Kernel, LANES, Lanes, WIDE_LANES, dispatch, prefetch};
-use crate::source::Source;
 use std::ops::Range;
 
-/// As [`super::gradients`].
-pub(super) fn gradients<T: Float>(
-    g: &Geometry,
-    x: Option<&Source<'_, T>>,
-    weight: Option<&[T]>,
-    dy: &Source<'_, T>,
-    input_sums: InputSums<'_, T>,
-) -> (Vec<T>, Vec<T>) {
+/// As [`Backward::run`].
+pub(super) fn gradients<T: Float>(of: &Backward<'_, T>) -> (Vec<T>, Vec<T>) {
+    let &Backward { g, x, weight, dy, .. } = of;
     let plan = Plan::new(g);
     let kernels = weight.map(|weight| turned(&plan, weight));
-    gradient_jobs(g, weight.is_some(), |samples, dx| {
+    gradient_jobs(of, |samples, dx| {
         let room = x.map_or(0, |x| x.room(g.input_plane())).max(dy.room(g.outputs * g.output_plane()));
         let lens = [plan.x.len(), g.outputs * plan.dy.len(), plan.results(), room];
         parallel::with_scratch(lens.iter().sum(), |scratch| {
@@ -34,19 +28,7 @@ pub(super) fn gradients<T: Float>(
             let (dy_planes, rest) = rest.split_at_mut(lens[1]);
             let (results, room) = rest.split_at_mut(lens[2]);
             let (plan, kernels) = (&plan, kernels.as_deref());
-            dispatch(Samples {
-                plan,
-                samples,
-                x,
-                kernels,
-                dy,
-                dx,
-                input_sums,
-                x_plane,
-                dy_planes,
-                results,
-                room,
-            })
+            dispatch(Samples { of, plan, samples, kernels, dx, x_plane, dy_planes, results, room })
         })
     })
 }
@@ -186,14 +168,12 @@ impl Phase {
 
 /// All groups of some samples.
 struct Samples<'a, T> {
+    of: &'a Backward<'a, T>,
     plan: &'a Plan<'a>,
     samples: Range<usize>,
-    x: Option<&'a Source<'a, T>>,
     /// See [`turned`].
     kernels: Option<&'a [T]>,
-    dy: &'a Source<'a, T>,
     dx: &'a mut [T],
-    input_sums: InputSums<'a, T>,
     x_plane: &'a mut [T],
     dy_planes: &'a mut [T],
     results: &'a mut [T],
@@ -206,8 +186,8 @@ impl<T: Float> Kernel for Samples<'_, T> {
     /// Writes the samples' part of `dx`, returns that of `dw`.
     #[inline(always)]
     fn run<I: Isa>(self) -> Vec<f64> {
-        let Self { plan, samples, x, kernels, dy, dx, input_sums, x_plane, dy_planes, results, room } = self;
-        let g = plan.g;
+        let Self { of, plan, samples, kernels, dx, x_plane, dy_planes, results, room } = self;
+        let &Backward { g, x, dy, sums: input_sums, .. } = of;
         let (from, to, per_group) = (g.input_plane(), g.output_plane(), g.outputs * g.taps());
         let wanted = if x.is_some() { g.groups * per_group } else { 0 };
         let mut sums = vec![Lanes::ZERO; wanted];

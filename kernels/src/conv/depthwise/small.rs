@@ -5,13 +5,12 @@
 #![allow(clippy::needless_range_loop)] // Counted loops are what the compiler unrolls into registers.
 
 use super::{SAMPLES, gradient_jobs, job_size};
-use crate::conv::algorithm::{InputSums, Then};
+use crate::conv::algorithm::{Backward, Forward};
 use crate::conv::cells::Cells;
 use crate::conv::geometry::{Axis, Geometry};
 use crate::conv::product::PANEL;
 use crate::parallel;
 use crate::simd::{Float, Isa, Kernel, LANES, Lanes, dispatch};
-use crate::source::Source;
 use std::ops::Range;
 
 /// Whether a convolution is computed here: one output a group, stride 1, and rows of the output shorter than a vector.
@@ -91,18 +90,13 @@ fn values(sample: usize, g: &Geometry, channels: &Range<usize>, plane: usize) ->
     (sample * g.groups + channels.start) * plane..(sample * g.groups + channels.end) * plane
 }
 
-pub(super) fn forward<T: Float>(
-    g: &Geometry,
-    x: &Source<'_, T>,
-    weight: &[T],
-    bias: Option<&[T]>,
-    then: Then<'_, T>,
-) -> Vec<T> {
+pub(super) fn forward<T: Float>(of: &Forward<'_, T>) -> Vec<T> {
+    let &Forward { g, x, weight, bias, then } = of;
     let plan = Plan::new::<T>(g);
     let weights = plan.weights(weight, false);
     let (from, to) = (g.input_plane(), g.output_plane());
     let size = job_size(g.batch, g.groups * to);
-    parallel::build_chunks(g.batch * g.groups * to, size * g.groups * to, |job, y| {
+    of.build_chunks(g.batch * g.groups * to, size * g.groups * to, |job, y| {
         let lens = [plan.x.cell_len(), plan.y.cell_len(), x.room(plan.x.lanes * from)];
         parallel::with_scratch(lens.iter().sum(), |scratch| {
             let (inputs, rest) = scratch.split_at_mut(lens[0]);
@@ -130,18 +124,13 @@ pub(super) fn forward<T: Float>(
     })
 }
 
-/// As [`super::gradients`].
-pub(super) fn gradients<T: Float>(
-    g: &Geometry,
-    x: Option<&Source<'_, T>>,
-    weight: Option<&[T]>,
-    dy: &Source<'_, T>,
-    input_sums: InputSums<'_, T>,
-) -> (Vec<T>, Vec<T>) {
+/// As [`Backward::run`].
+pub(super) fn gradients<T: Float>(of: &Backward<'_, T>) -> (Vec<T>, Vec<T>) {
+    let &Backward { g, x, weight, dy, sums: input_sums } = of;
     let plan = Plan::new::<T>(g);
     let weights = weight.map(|weight| plan.weights(weight, true));
     let (from, to) = (g.input_plane(), g.output_plane());
-    gradient_jobs(g, weight.is_some(), |samples, dx| {
+    gradient_jobs(of, |samples, dx| {
         let mut sums = vec![T::ZERO; x.map_or(0, |_| plan.x.count() * plan.kernel_len())];
         let mut totals = vec![0.0; x.map_or(0, |_| g.groups * g.taps())];
         let room = x.map_or(0, |x| x.room(plan.x.lanes * from)).max(dy.room(plan.x.lanes * to));

@@ -2,8 +2,10 @@
 
 use super::*;
 use crate::conv::ConvAlgorithm;
+use crate::conv::algorithm::Then;
 use crate::conv::by_sample;
 use crate::conv::geometry::Axis;
+use crate::source::Source;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngSeed};
 
@@ -109,16 +111,17 @@ fn agrees(g: &Geometry, with_bias: bool) -> Result<(), TestCaseError> {
     let weight = numbers(g.groups * g.outputs * g.taps(), 0.2);
     let dy = numbers(g.batch * g.groups * g.outputs * g.output_plane(), 0.3);
     let bias = with_bias.then(|| numbers(g.groups * g.outputs, 0.4));
-    let (x, dy) = (Source::Plain(&x), Source::Plain(&dy));
-    let y = forward(g, &x, &weight, bias.as_deref(), Then::Nothing);
-    close(&y, &by_sample::forward(g, &x, &weight, bias.as_deref(), Then::Nothing))?;
+    let (x, dy) = (&Source::Plain(&x), &Source::Plain(&dy));
+    let of = Forward { g, x, weight: &weight, bias: bias.as_deref(), then: Then::Nothing };
+    close(&forward(&of), &by_sample::forward(&of))?;
 
-    let (dx, dw) = gradients(g, Some(&x), Some(&weight), &dy, None);
-    let (general_dx, general_dw) = by_sample::gradients(g, Some(&x), Some(&weight), &dy, None);
+    let of = Backward { g, x: Some(x), weight: Some(&weight), dy, sums: None };
+    let (dx, dw) = gradients(&of);
+    let (general_dx, general_dw) = by_sample::gradients(&of);
     close(&dx, &general_dx)?;
     close(&dw, &general_dw)?;
     // Each by itself has the same bits.
-    prop_assert_eq!(gradients(g, None, Some(&weight), &dy, None), (dx, Vec::new()));
-    prop_assert_eq!(gradients(g, Some(&x), None, &dy, None), (Vec::new(), dw));
+    prop_assert_eq!(gradients(&Backward { x: None, ..of }), (dx, Vec::new()));
+    prop_assert_eq!(gradients(&Backward { weight: None, ..of }), (Vec::new(), dw));
     Ok(())
 }

@@ -1,43 +1,36 @@
 //! The forward pass.
 
-use super::super::algorithm::Then;
-use super::super::geometry::Geometry;
+use super::super::algorithm::Forward;
 use super::Plan;
 use super::passes::{FromFrequencies, Products, ToFrequencies};
 use super::transform::{FromInput, ToOutput};
 use super::weights::{Kernels, Panels};
 use crate::parallel;
 use crate::simd::{Float, dispatch};
-use crate::source::Source;
 use std::ops::Range;
 
 /// Fewest tiles of a block whose weights are read from beyond the second-level cache.
 const STREAMED_TILES: usize = 24;
 
 /// The convolution itself.
-pub(in super::super) fn forward<T: Float>(
-    g: &Geometry,
-    x: &Source<'_, T>,
-    weight: &[T],
-    bias: Option<&[T]>,
-    then: Then<'_, T>,
-) -> Vec<T> {
+pub(in super::super) fn forward<T: Float>(of: &Forward<'_, T>) -> Vec<T> {
+    let g = of.g;
     let (plan, panels) = (Plan::new::<T>(g, STREAMED_TILES), Plan::panels(g));
     let sample = g.groups * g.outputs * g.output_plane();
     parallel::with_scratch(g.groups * panels.len(), |weights| {
-        let kernels = weight.chunks_exact(g.outputs * g.channels * g.taps());
+        let kernels = of.weight.chunks_exact(g.outputs * g.channels * g.taps());
         for (values, target) in kernels.zip(weights.chunks_exact_mut(panels.len())) {
             Kernels { values, row: g.taps(), column: g.channels * g.taps() }.transform(panels, target);
         }
         let weights = &*weights;
-        parallel::build_chunks(g.batch * sample, plan.together * sample, |i, y| {
+        of.build_chunks(g.batch * sample, plan.together * sample, |i, y| {
             let first = i * plan.together;
             let samples = first..first + y.len() / sample;
-            let room = x.room(g.channels * g.input_plane());
+            let room = of.x.room(g.channels * g.input_plane());
             parallel::with_scratch(Scratch::<T>::len(&plan) + room, |scratch| {
                 let (scratch, room) = scratch.split_at_mut(Scratch::<T>::len(&plan));
                 let plan = &plan;
-                Samples { g, plan, panels, x, weights, bias, samples, y, scratch, room, then }.run();
+                Samples { of, plan, panels, weights, samples, y, scratch, room }.run();
             });
         })
     })
@@ -72,22 +65,21 @@ impl<'a, T> Scratch<'a, T> {
 
 /// The work on some samples.
 struct Samples<'a, T> {
-    g: &'a Geometry,
+    of: &'a Forward<'a, T>,
     plan: &'a Plan,
     panels: Panels,
-    x: &'a Source<'a, T>,
+    /// Transformed.
     weights: &'a [T],
-    bias: Option<&'a [T]>,
     samples: Range<usize>,
     y: &'a mut [T],
     scratch: &'a mut [T],
     room: &'a mut [T],
-    then: Then<'a, T>,
 }
 
 impl<T: Float> Samples<'_, T> {
     fn run(self) {
-        let Self { g, plan, panels, x, weights, bias, samples, y, scratch, room, then } = self;
+        let Self { of, plan, panels, weights, samples, y, scratch, room } = self;
+        let &Forward { g, x, bias, then, .. } = of;
         let scratch = Scratch::new(plan, scratch);
         let (inputs, outputs) = (plan.frequencies(&plan.x), plan.frequencies(&plan.y));
         let (x_len, y_len) = (g.channels * g.input_plane(), g.outputs * g.output_plane());

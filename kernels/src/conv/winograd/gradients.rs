@@ -1,6 +1,6 @@
 //! Both gradients, from one transform of the gradient of the output.
 
-use super::super::algorithm::InputSums;
+use super::super::algorithm::Backward;
 use super::super::geometry::Geometry;
 use super::Plan;
 use super::passes::{AddProducts, FromFrequencies, Products, ToFrequencies};
@@ -8,7 +8,6 @@ use super::transform::{FromInput, FromOutputGradient, ToInputGradient};
 use super::weights::{Kernels, Panels, kernel_gradients};
 use crate::parallel::{self, Shared};
 use crate::simd::{Float, dispatch};
-use crate::source::Source;
 use std::ops::Range;
 
 /// Most partial gradients of the weights: the batch is cut at places that depend on sizes alone, so that
@@ -23,14 +22,9 @@ const LARGE: usize = 1024 * 1024;
 /// As in the forward pass; the gradient of the weights is read and written besides.
 const STREAMED_TILES: usize = 48;
 
-/// `(dx, dw)`: `dx` if there is a `weight`, `dw` if there is an `x`, otherwise empty.
-pub(in super::super) fn gradients<T: Float>(
-    g: &Geometry,
-    x: Option<&Source<'_, T>>,
-    weight: Option<&[T]>,
-    dy: &Source<'_, T>,
-    sums: InputSums<'_, T>,
-) -> (Vec<T>, Vec<T>) {
+/// As [`Backward::run`].
+pub(in super::super) fn gradients<T: Float>(of: &Backward<'_, T>) -> (Vec<T>, Vec<T>) {
+    let g = of.g;
     let plan = Plan::new::<T>(g, STREAMED_TILES);
     let (turned, panels) = (Panels { rows: g.outputs, columns: g.channels }, Plan::panels(g));
     let large = panels.len() * size_of::<T>() > LARGE;
@@ -38,18 +32,13 @@ pub(in super::super) fn gradients<T: Float>(
     // Two chunks at least, whatever they cost, so that two threads have work.
     let fewest = least.div_ceil(plan.each).min(g.batch.div_ceil(2));
     let size = g.batch.div_ceil(CHUNKS).max(fewest);
-    Job { g, plan, x, weight, dy, sums, turned, panels, size }.run()
+    Job { of, g, plan, turned, panels, size }.run()
 }
 
 struct Job<'a, T> {
+    of: &'a Backward<'a, T>,
     g: &'a Geometry,
     plan: Plan,
-    /// The input if the gradient of the weights is wanted.
-    x: Option<&'a Source<'a, T>>,
-    /// The weights if the gradient of the input is wanted.
-    weight: Option<&'a [T]>,
-    dy: &'a Source<'a, T>,
-    sums: InputSums<'a, T>,
     /// Weights as the right factor of the gradient of the input: output channels in rows.
     turned: Panels,
     /// The gradient of the weights: input channels in rows.
@@ -72,7 +61,7 @@ impl<T: Float> Job<'_, T> {
 
     fn transform_weights(&self, target: &mut [T]) {
         let g = self.g;
-        let weight = self.weight.unwrap_or_default();
+        let weight = self.of.weight.unwrap_or_default();
         let kernels = weight.chunks_exact(g.outputs * g.channels * g.taps());
         for (values, target) in kernels.zip(target.chunks_exact_mut(self.turned.len())) {
             let kernels = Kernels { values, row: g.channels * g.taps(), column: g.taps() };
@@ -85,17 +74,17 @@ impl<T: Float> Job<'_, T> {
     }
 
     fn weights_len(&self) -> usize {
-        self.weight.map_or(0, |_| self.g.groups * self.turned.len())
+        self.of.weight.map_or(0, |_| self.g.groups * self.turned.len())
     }
 
     /// Numbers of a partial gradient of the weights.
     fn partial_len(&self) -> usize {
-        self.x.map_or(0, |_| self.g.groups * self.panels.len())
+        self.of.x.map_or(0, |_| self.g.groups * self.panels.len())
     }
 
     /// Numbers of a sample's gradient of the input.
     fn dx_len(&self) -> usize {
-        self.weight.map_or(0, |_| self.g.groups * self.g.channels * self.g.input_plane())
+        self.of.weight.map_or(0, |_| self.g.groups * self.g.channels * self.g.input_plane())
     }
 
     /// Fills the gradient of the input and the partial gradients of the weights, those that are wanted.
@@ -117,7 +106,7 @@ impl<T: Float> Job<'_, T> {
 
     /// The gradient of the weights from the partial ones.
     fn sum(&self, partials: &[T]) -> Vec<T> {
-        if self.x.is_none() {
+        if self.of.x.is_none() {
             return Vec::new();
         }
         let group_len = self.g.outputs * self.g.channels * self.g.taps();
@@ -133,10 +122,10 @@ impl<T: Float> Job<'_, T> {
     fn scratch_lens(&self) -> [usize; 6] {
         let Plan { x, y, together, .. } = &self.plan;
         let (inputs, outputs) = (self.plan.frequencies(x).len(), self.plan.frequencies(y).len());
-        let (x_cells, dx_cells) = (self.x.map_or(0, |_| x.len()), self.weight.map_or(0, |_| x.len()));
+        let (x_cells, dx_cells) = (self.of.x.map_or(0, |_| x.len()), self.of.weight.map_or(0, |_| x.len()));
         let g = self.g;
-        let x_room = self.x.map_or(0, |x| x.room(g.channels * g.input_plane()));
-        let room = x_room.max(self.dy.room(g.outputs * g.output_plane()));
+        let x_room = self.of.x.map_or(0, |x| x.room(g.channels * g.input_plane()));
+        let room = x_room.max(self.of.dy.room(g.outputs * g.output_plane()));
         [together * x_cells, together * dx_cells, together * y.len(), inputs, outputs, room]
     }
 }
@@ -154,7 +143,7 @@ struct Chunk<'a, T> {
 impl<T: Float> Chunk<'_, T> {
     fn run(self) {
         let Self { job, samples, weights, dx, partial, scratch } = self;
-        let (g, plan) = (job.g, &job.plan);
+        let (plan, &Backward { g, x, weight, dy, sums }) = (&job.plan, job.of);
         let lens = job.scratch_lens();
         let (x_cells, rest) = scratch.split_at_mut(lens[0]);
         let (dx_cells, rest) = rest.split_at_mut(lens[1]);
@@ -169,9 +158,9 @@ impl<T: Float> Chunk<'_, T> {
                 let image = |sample: usize| sample * g.groups + group;
                 for (sample, cells) in together.clone().zip(dy_cells.chunks_exact_mut(plan.y.len())) {
                     let values = image(sample) * dy_len..(image(sample) + 1) * dy_len;
-                    plan.y.gather(job.dy.read(values, room), cells);
+                    plan.y.gather(dy.read(values, room), cells);
                 }
-                if let Some(x) = job.x {
+                if let Some(x) = x {
                     for (sample, cells) in together.clone().zip(x_cells.chunks_exact_mut(plan.x.len())) {
                         let values = image(sample) * x_len..(image(sample) + 1) * x_len;
                         plan.x.gather(x.read(values, room), cells);
@@ -188,7 +177,7 @@ impl<T: Float> Chunk<'_, T> {
                         values: dy_cells,
                         to: (y_freq, outputs),
                     });
-                    if job.weight.is_some() {
+                    if weight.is_some() {
                         dispatch(Products {
                             panels: job.turned,
                             weights: &weights[group * job.turned.len()..],
@@ -204,7 +193,7 @@ impl<T: Float> Chunk<'_, T> {
                             values: dx_cells,
                         });
                     }
-                    if job.x.is_some() {
+                    if x.is_some() {
                         dispatch(ToFrequencies {
                             map: FromInput,
                             cells: &plan.x,
@@ -223,11 +212,11 @@ impl<T: Float> Chunk<'_, T> {
                         dispatch(products);
                     }
                 }
-                if job.weight.is_some() {
+                if weight.is_some() {
                     for (sample, cells) in together.clone().zip(dx_cells.chunks_exact(plan.x.len())) {
                         let dx = &mut dx[(image(sample) - samples.start * g.groups) * x_len..][..x_len];
                         plan.x.scatter(cells, None, dx);
-                        if let Some(sums) = job.sums {
+                        if let Some(sums) = sums {
                             sums.take(image(sample) * x_len, dx);
                         }
                     }
