@@ -67,28 +67,24 @@ pub fn tip(view: &RunView, individual: &IndividualView) -> String {
 fn axis(view: &RunView, objective: usize, pixels: (f64, f64)) -> Axis {
     let ObjectiveView { log, unit, bound, .. } = &view.objectives[objective];
     let mut values: Vec<f64> = view.individuals.iter().filter_map(|one| one.value(objective)).collect();
-    if !log && let Some(limit) = view_limit(view, objective) {
-        values.retain(|value| *value <= limit);
+    let front: Vec<f64> = view.front().iter().filter_map(|member| member.value(objective)).collect();
+    // A few failures, or small networks that the search started from, must not squash the front into a corner.
+    if min(&front) < max(&front) {
+        values.retain(|value| is_near(*value, &front, 1.5, *log));
     }
-    values.extend(bound.filter(|bound| is_near(*bound, &values, *log)));
+    // The axis may stretch to show a bound, by half its length at most.
+    values.extend(bound.filter(|bound| is_near(*bound, &values, 0.5, *log)));
     Axis::new(&values, *log, unit, pixels)
 }
 
-/// The largest value that a linear axis shows: a few failures must not squash the front into a corner.
-fn view_limit(view: &RunView, objective: usize) -> Option<f64> {
-    let front: Vec<f64> = view.front().iter().filter_map(|member| member.value(objective)).collect();
-    let (low, high) = (min(&front)?, max(&front)?);
-    (high > low).then_some(high + 1.5 * (high - low))
-}
-
-/// Whether the axis may stretch to show a bound: by half its length at most.
-fn is_near(bound: f64, values: &[f64], log: bool) -> bool {
+/// Whether a value is among others or at most `reach` times the stretch that they take away, on the scale of the axis.
+fn is_near(value: f64, others: &[f64], reach: f64, log: bool) -> bool {
     let scaled = |value: f64| if log { value.max(f64::MIN_POSITIVE).ln() } else { value };
-    match (min(values), max(values)) {
+    match (min(others), max(others)) {
         (Some(low), Some(high)) => {
-            let (low, high, bound) = (scaled(low), scaled(high), scaled(bound));
-            let reach = 0.5 * (high - low);
-            (low - reach..=high + reach).contains(&bound)
+            let (low, high, value) = (scaled(low), scaled(high), scaled(value));
+            let reach = reach * (high - low);
+            (low - reach..=high + reach).contains(&value)
         }
         (_, _) => false,
     }
@@ -104,11 +100,14 @@ fn max(values: &[f64]) -> Option<f64> {
 
 /// A dot, or an arrowhead at the edge that the network lies beyond.
 fn mark(svg: &mut Svg, x: (f64, bool), y: (f64, bool)) {
-    let (at, r) = ((x.0, y.0), 4.5);
+    let (at, centre) = ((x.0, y.0), plot::AREA.centre());
+    // Outwards.
+    let r = |at: f64, centre: f64| if at < centre { -4.5 } else { 4.5 };
+    let (across, down) = (r(at.0, centre.0), r(at.1, centre.1));
     match (x.1, y.1) {
         (false, false) => svg.circle("p-faint", at, 3.2),
-        (true, _) => svg.path("p-faint", &triangle(at, (r, 0.0), (-r, r), (-r, -r))),
-        (false, true) => svg.path("p-faint", &triangle(at, (0.0, -r), (r, r), (-r, r))),
+        (true, _) => svg.path("p-faint", &triangle(at, (across, 0.0), (-across, across), (-across, -across))),
+        (false, true) => svg.path("p-faint", &triangle(at, (0.0, down), (down, -down), (-down, -down))),
     }
 }
 
@@ -236,6 +235,25 @@ mod tests {
         let worst = view.individuals.iter_mut().find(|one| !one.on_front).expect("one off the front");
         worst.values[0] = Some(0.9);
         assert!(plot(&view, 0, 1).beyond >= 1);
+    }
+
+    #[test]
+    fn small_networks_that_the_search_started_from_are_held_at_the_edge_of_a_logarithmic_axis() {
+        let mut view = sample::run();
+        view.objectives[1].log = true;
+        let smallest =
+            min(&view.front().iter().filter_map(|one| one.value(1)).collect::<Vec<_>>()).expect("a front");
+        let first = view.individuals.iter_mut().find(|one| !one.on_front).expect("one off the front");
+        first.values[1] = Some(smallest * 1e-9);
+        let FrontPlot { svg, beyond } = plot(&view, 0, 1);
+        assert_eq!(beyond, 1);
+        // The arrowhead points to the left: its tip is the leftmost of the three corners.
+        let svg = svg.standalone();
+        let path = svg.split(r#"class="p-faint" d="M"#).nth(1).expect("an arrowhead");
+        let corner =
+            |part: &str| part.split(' ').next().and_then(|x| x.parse::<f64>().ok()).expect("a number");
+        let corners: Vec<f64> = path.split('Z').next().expect("a path").split('L').map(corner).collect();
+        assert!(corners[0] < corners[1] && corners[0] < corners[2], "{corners:?}");
     }
 
     #[test]

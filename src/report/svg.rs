@@ -46,6 +46,10 @@ impl Rect {
         Self { x: centre.0 - reach, y: centre.1 - reach, width: 2.0 * reach, height: 2.0 * reach }
     }
 
+    pub fn centre(&self) -> Point {
+        (self.x + 0.5 * self.width, self.y + 0.5 * self.height)
+    }
+
     pub fn right(&self) -> f64 {
         self.x + self.width
     }
