@@ -143,7 +143,7 @@ fn log_ticks(low: f64, high: f64) -> Vec<f64> {
     [tens(&[1.0], stride), tens(&[1.0, 3.0], 1), tens(&[1.0, 2.0, 5.0], 1)]
         .into_iter()
         .find(|ticks| ticks.len() >= 3)
-        .unwrap_or_else(|| round_numbers(10f64.powf(low), 10f64.powf(high), 4.0))
+        .unwrap_or_else(|| round_numbers(10f64.powf(low), 10f64.powf(high), 5.0))
 }
 
 #[cfg(test)]
