@@ -8,8 +8,9 @@ import sys
 #: The first pattern found in a symbol decides. Types of generic functions come before the functions themselves.
 GROUPS = [
     ("convolution", r"candle_convnet::conv"),
-    ("batch norm, with the ReLU and the pooling after it", r"candle_convnet::norm"),
-    ("other operations", r"candle_convnet::(pool|mix|combine|activation|linear|loss|reduce)"),
+    # What a convolution reads of a batch norm is computed in `source`.
+    ("batch norm, with the ReLU and the pooling after it", r"candle_convnet::(norm|source)"),
+    ("other operations", r"candle_convnet::(pool|mix|combine|residual|activation|linear|loss|reduce)"),
     ("optimiser", r"candle_convnet::sgd"),
     ("data", r"paretomorph::data|miniz_oxide|flate2"),
     ("tape, tensors, memory", r"candle_|_?mi_|mem(move|set|cpy)|^\[k\]"),
