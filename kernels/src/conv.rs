@@ -116,10 +116,10 @@ pub fn conv2d_epilogue<V: Operand>(
     epilogue: Epilogue,
 ) -> Result<V> {
     let (geometry, [x, weight], bias) = arguments(x, weight, bias, cfg)?;
-    if epilogue == Epilogue::ReluMaxPool && !Halves::fit(&geometry.output_shape()) {
-        return max_pool2d(&V::convolve_then(&x, &weight, bias.as_ref(), geometry, Epilogue::Relu)?, &HALVE);
+    match V::convolve_then((&x, &weight, bias.as_ref()), geometry, epilogue)? {
+        Some(output) => Ok(output),
+        None => epilogue.apply(V::convolve(&x, &weight, bias.as_ref(), geometry)?),
     }
-    V::convolve_then(&x, &weight, bias.as_ref(), geometry, epilogue)
 }
 
 /// The arguments of [`conv2d`], found to fit together and made contiguous.
@@ -177,12 +177,14 @@ pub(crate) fn untaped<V: Operand>(x: &V, weight: &V, bias: Option<&V>, geometry:
 
 /// A convolution on the CPU that nobody wants a gradient of, and what follows it.
 pub(crate) fn without_gradient(
-    x: &Tensor,
-    weight: &Tensor,
-    bias: Option<&Tensor>,
+    arguments: (&Tensor, &Tensor, Option<&Tensor>),
     geometry: Geometry,
     epilogue: Epilogue,
 ) -> Result<Tensor> {
+    if epilogue == Epilogue::ReluMaxPool && !Halves::fit(&geometry.output_shape()) {
+        return max_pool2d(&without_gradient(arguments, geometry, Epilogue::Relu)?, &HALVE);
+    }
+    let (x, weight, bias) = arguments;
     with_float!(OP, x.dtype(), T => {
         let (x, weight, bias) = (host(x), host(weight), bias.map(host));
         let bias = bias.as_ref().map(|bias| bias.values::<T>()).transpose()?;

@@ -26,14 +26,14 @@ pub(crate) mod sealed {
         fn like(&self) -> &Tensor;
         /// Of contiguous arguments that fit together.
         fn convolve(x: &Self, weight: &Self, bias: Option<&Self>, geometry: Geometry) -> Result<Self>;
-        /// The same and what follows it, whose windows must fit.
+        /// The same and what follows it, if that can be one step.
         fn convolve_then(
-            x: &Self,
-            weight: &Self,
-            bias: Option<&Self>,
-            geometry: Geometry,
-            epilogue: Epilogue,
-        ) -> Result<Self>;
+            _arguments: (&Self, &Self, Option<&Self>),
+            _: Geometry,
+            _: Epilogue,
+        ) -> Result<Option<Self>> {
+            Ok(None)
+        }
         /// The same and the batch norm behind it, if that can be one step.
         fn convolve_and_normalise(
             x: &Self,
@@ -73,18 +73,13 @@ impl sealed::Apply for Tensor {
     }
 
     fn convolve_then(
-        x: &Self,
-        weight: &Self,
-        bias: Option<&Self>,
+        (x, weight, bias): (&Self, &Self, Option<&Self>),
         geometry: Geometry,
         epilogue: Epilogue,
-    ) -> Result<Self> {
-        let all = [Some(x), Some(weight), bias];
-        let wants_gradient = all.into_iter().flatten().any(Tensor::track_op);
-        match x.device().is_cpu() && !wants_gradient {
-            true => without_gradient(x, weight, bias, geometry, epilogue),
-            false => epilogue.apply(untaped(x, weight, bias, geometry)?),
-        }
+    ) -> Result<Option<Self>> {
+        let wants_gradient = [Some(x), Some(weight), bias].into_iter().flatten().any(Tensor::track_op);
+        let at_once = x.device().is_cpu() && !wants_gradient;
+        at_once.then(|| without_gradient((x, weight, bias), geometry, epilogue)).transpose()
     }
 
     fn convolve_and_normalise(

@@ -224,16 +224,6 @@ impl Apply for Value {
         untaped_convolution(x, weight, bias, geometry)
     }
 
-    fn convolve_then(
-        x: &Self,
-        weight: &Self,
-        bias: Option<&Self>,
-        geometry: Geometry,
-        epilogue: Epilogue,
-    ) -> Result<Self> {
-        epilogue.apply(Self::convolve(x, weight, bias, geometry)?)
-    }
-
     fn convolve_and_normalise(
         x: &Self,
         weight: &Self,

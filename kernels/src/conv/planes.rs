@@ -104,17 +104,11 @@ pub(super) fn copy<T: Float>(source: &[T], target: &mut [T]) {
 pub(super) fn copy_rows<T: Float>(
     rows: usize,
     length: usize,
-    (source, source_row): (&[T], usize),
-    (target, target_row): (&mut [T], usize),
+    source: (&[T], usize),
+    target: (&mut [T], usize),
 ) {
-    if rows == 0 {
-        return;
-    }
-    let end = |row: usize| (rows - 1) * row + length;
-    assert!(end(source_row) <= source.len() && end(target_row) <= target.len());
-    let copy =
-        Rows { rows, length, source: source.as_ptr(), source_row, target: target.as_mut_ptr(), target_row };
-    // SAFETY: the assertion above. The length is asked for once, not in every row.
+    let copy = Rows::new(rows, [length; 2], source, target);
+    // SAFETY: `new` looks at the lengths. That of a row is asked for once, not in every row.
     unsafe {
         match length {
             0 => {}
@@ -139,19 +133,14 @@ pub(super) fn copy_rows<T: Float>(
 pub(super) fn copy_rows_whole<I: Isa, T: Float>(
     rows: usize,
     length: usize,
-    (source, source_row): (&[T], usize),
-    (target, target_row): (&mut [T], usize),
+    source: (&[T], usize),
+    target: (&mut [T], usize),
 ) {
-    if rows == 0 {
-        return;
-    }
-    assert!((rows - 1) * source_row + length <= source.len());
-    assert!((rows - 1) * target_row + length.next_multiple_of(WIDE_LANES) <= target.len());
-    let copy =
-        Rows { rows, length, source: source.as_ptr(), source_row, target: target.as_mut_ptr(), target_row };
-    // SAFETY: the assertions above.
+    let copy = Rows::new(rows, [length, length.next_multiple_of(WIDE_LANES)], source, target);
+    // SAFETY: `new` looks at the lengths.
     unsafe {
         match length.div_ceil(WIDE_LANES) {
+            0 => {}
             1 => copy.whole::<I, 1>(),
             2 => copy.whole::<I, 2>(),
             3 => copy.whole::<I, 3>(),
@@ -172,6 +161,21 @@ struct Rows<T> {
 }
 
 impl<T: Float> Rows<T> {
+    /// Rows of which so many numbers are read and written; panics if they are not there.
+    #[inline(always)]
+    fn new(
+        rows: usize,
+        [read, written]: [usize; 2],
+        (source, source_row): (&[T], usize),
+        (target, target_row): (&mut [T], usize),
+    ) -> Self {
+        if let Some(last) = rows.checked_sub(1) {
+            assert!(last * source_row + read <= source.len() && last * target_row + written <= target.len());
+        }
+        let (source, target) = (source.as_ptr(), target.as_mut_ptr());
+        Self { rows, length: read, source, source_row, target, target_row }
+    }
+
     /// In `COUNT` pieces of `N` values; the last one overlaps the one before.
     ///
     /// # Safety

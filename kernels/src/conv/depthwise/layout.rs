@@ -40,7 +40,7 @@ impl Padded {
             if rows > 0 && count > 0 {
                 let target = &mut target[above * self.row() + left..];
                 let end = left + count.next_multiple_of(WIDE_LANES);
-                if wide::<I, T>() && count == width && end <= self.segment {
+                if wide::<I, T>() && end <= self.segment {
                     copy_rows_whole::<I, T>(rows, count, (source, width), (target, self.row()));
                 } else {
                     copy_rows(rows, count, (source, width), (target, self.row()));
